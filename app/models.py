@@ -1,0 +1,173 @@
+"""The nouns: frozen values, ids and states. A change makes a new value."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import NewType
+
+UserId = NewType("UserId", int)
+TopicId = NewType("TopicId", int)
+GenerationId = NewType("GenerationId", int)
+ArtifactId = NewType("ArtifactId", int)
+TokenId = NewType("TokenId", int)
+CallId = NewType("CallId", int)
+
+
+class StatusName(StrEnum):
+    """Where a topic's latest generation stands."""
+
+    IDLE = "idle"
+    QUEUED = "queued"
+    GENERATING = "generating"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def unfinished(self) -> bool:
+        return self in {StatusName.QUEUED, StatusName.GENERATING}
+
+
+class Phase(StrEnum):
+    """What an unfinished generation is doing; `done` for every one that has ended."""
+
+    QUEUED = "queued"
+    PREPARING = "preparing"
+    THINKING = "thinking"
+    WRITING = "writing"
+    SAVING = "saving"
+    DONE = "done"
+
+
+class Kind(StrEnum):
+    """What a generation makes."""
+
+    REPORT = "report"
+
+
+@dataclass(frozen=True, slots=True)
+class User:
+    id: UserId
+    name: str
+    is_admin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """An access token as it is kept: its sha256 only, never the token itself."""
+
+    id: TokenId
+    user_name: str
+    label: str
+    created_at: str
+    revoked_at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    id: TopicId
+    user_id: UserId
+    topic: str
+    plan: str
+    language: str
+    status: StatusName
+    created_at: str
+    updated_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a caller asks of one generation; None keeps what the topic says."""
+
+    topic: str | None = None
+    plan: str | None = None
+    instructions: str = ""
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """Tokens of one call to Claude or of many: None is unknown, not zero.
+
+    `input` is the uncached part alone, as the Messages API counts it.
+    """
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int | None = None
+    cache_write: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation, with all that is needed to run it again.
+
+    `attempt` is the fence: every change of a running generation names it, and a change that names an older one
+    finds no row. `expected_characters` is what progress is measured against.
+    """
+
+    id: GenerationId
+    topic_id: TopicId
+    user_id: UserId
+    kind: Kind
+    status: StatusName
+    topic: str
+    plan: str
+    language: str
+    instructions: str
+    model: str
+    attempt: int
+    characters: int
+    expected_characters: int
+    sections_done: int
+    sections_total: int
+    progress_percent: int
+    artifact_id: ArtifactId | None
+    error_code: str | None
+    error_message: str | None
+    retryable: bool | None
+    created_at: str
+    started_at: str | None
+    completed_at: str | None
+    tokens: Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One version of a report. `path` is relative to the directory of report files."""
+
+    id: ArtifactId
+    topic_id: TopicId
+    generation_id: GenerationId
+    version: int
+    kind: str
+    filename: str
+    path: str
+    size: int
+    sha256: str
+    model: str
+    partial: bool
+    created_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    id: int
+    seq_no: int
+    role: str
+    content: str
+    created_at: str
+
+
+def now() -> str:
+    """Return the time as the database and the API write it: RFC 3339, UTC, milliseconds, of fixed width."""
+    return timestamp(datetime.now(UTC))
+
+
+def later(seconds: float) -> str:
+    """Return the time `seconds` from now (negative: ago), written as `now` writes it."""
+    return timestamp(datetime.now(UTC) + timedelta(seconds=seconds))
+
+
+def timestamp(moment: datetime) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
