@@ -133,6 +133,15 @@ class Generation:
 
 
 @dataclass(frozen=True, slots=True)
+class SavedFile:
+    """A report file that stands: `path` relative to the directory of reports, `size` in bytes, `sha256` in hex."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Artifact:
     """One version of a report. `path` is relative to the directory of report files."""
 

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass
 from html import escape
+from typing import Literal
 
 from app.models import Generation
+
+Role = Literal["user", "assistant"]
 
 MAX_TOKENS = 32_000
 
@@ -30,7 +33,7 @@ class Prompt:
 
     model: str
     system: str
-    messages: tuple[tuple[str, str], ...]
+    messages: tuple[tuple[Role, str], ...]
     max_tokens: int = MAX_TOKENS
 
 
@@ -48,6 +51,11 @@ def brief(generation: Generation) -> str:
         parts.append(tagged("instructions", generation.instructions))
     parts.append(f"Write the report in the language with the BCP 47 tag <language>{generation.language}</language>.")
     return "\n\n".join(parts)
+
+
+def question(generation: Generation) -> str:
+    """Return what the user asked for, as it stands in the conversation."""
+    return "\n\n".join(part for part in (generation.topic, generation.plan, generation.instructions) if part)
 
 
 def tagged(name: str, text: str) -> str:

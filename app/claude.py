@@ -1,0 +1,252 @@
+"""The language model as one verb, `write`. The SDK and its exceptions end here."""
+
+import json
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    aclosing,
+    asynccontextmanager,
+    contextmanager,
+)
+from dataclasses import dataclass, replace
+from math import inf
+from typing import Any, Protocol, cast
+
+import anthropic
+import httpx2
+from anthropic import AsyncAnthropic, AsyncAPIResponse, AsyncStream, DefaultAsyncHttpxClient
+from anyio import CancelScope, Event, Lock, current_time, move_on_after
+
+from app.errors import (
+    ClaudeAuth,
+    ClaudeRequest,
+    ClaudeStream,
+    ClaudeTimeout,
+    ClaudeUnavailable,
+    Failure,
+)
+from app.models import Tokens
+from app.offline import OfflineTransport
+from app.prompts import Prompt
+from app.settings import Settings
+
+STARTS_AT_ONCE = 8
+"""How many calls may be between connect and first byte. Opening one costs about 2 ms of the loop's time."""
+
+START_SECONDS = 0.05
+"""After this long a call that still has no answer no longer holds up the next: it costs nothing while it waits."""
+
+TOKEN_NAMES = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "cache_read": "cache_read_input_tokens",
+    "cache_write": "cache_creation_input_tokens",
+}
+"""Our names of the kinds of tokens, and the Messages API's."""
+
+
+class Listener(Protocol):
+    """Who hears what a call brings. `piece` may take its time: the call's time-out does not run meanwhile."""
+
+    def connected(self, request_id: str | None) -> None:
+        """Claude has taken the request."""
+
+    def thinking(self) -> None:
+        """Claude thinks; no text comes meanwhile."""
+
+    def counted(self, tokens: Tokens) -> None:
+        """The tokens of this call so far."""
+
+    async def piece(self, text: str) -> None:
+        """A piece of the answer's text."""
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One call's turn to start."""
+
+    began: float
+    answered: Event
+
+
+class Pace:
+    """Paces the starts of calls, so that a burst of them never stalls the loop.
+
+    Promise: a call starts only when, of the calls before it, at most `STARTS_AT_ONCE` - 1 began less than
+    `START_SECONDS` ago and have no answer yet. First come, first served.
+    """
+
+    def __init__(self) -> None:
+        self._line = Lock()
+        self._starting: deque[_Turn] = deque()
+
+    async def turn(self) -> _Turn:
+        async with self._line:
+            if len(self._starting) >= STARTS_AT_ONCE:
+                first = self._starting.popleft()
+                with move_on_after(first.began + START_SECONDS - current_time()):
+                    await first.answered.wait()
+            turn = _Turn(current_time(), Event())
+            self._starting.append(turn)
+            return turn
+
+
+class Claude:
+    """Claude behind the async SDK: no thread, no retries of the SDK's own.
+
+    Promises:
+    - Cancelling `write` closes the connection at once, so no token is spent after it.
+    - `timeout` seconds without any event of the stream (a ping counts as one) raise ClaudeTimeout, before the first
+      byte and between events alike.
+    - `write` returns only when Claude said that the answer ended (`message_stop`); everything else raises a Failure.
+    """
+
+    def __init__(self, client: AsyncAnthropic, timeout: float) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._pace = Pace()
+
+    async def write(self, prompt: Prompt, listener: Listener) -> str:
+        """Stream one answer to the listener and return its stop reason.
+
+        Raises ClaudeTimeout, ClaudeUnavailable, ClaudeAuth, ClaudeRequest or ClaudeStream, and what the listener
+        raises.
+        """
+        turn = await self._pace.turn()
+        try:
+            with CancelScope(deadline=current_time() + self._timeout) as patience:
+                return await self._stream(prompt, listener, patience, turn)
+        finally:
+            turn.answered.set()
+        raise ClaudeTimeout
+
+    async def _stream(self, prompt: Prompt, listener: Listener, patience: CancelScope, turn: _Turn) -> str:
+        async with AsyncExitStack() as stack:
+            with _failures():
+                response = await stack.enter_async_context(self._call(prompt))
+            turn.answered.set()
+            listener.connected(response.headers.get("request-id"))
+            stream = cast("AsyncGenerator[Any]", AsyncStream.raw_events(response.http_response))
+            events = await stack.enter_async_context(aclosing(stream))
+            answer = _Answer()
+            while not answer.stopped:
+                patience.deadline = current_time() + self._timeout
+                with _failures():
+                    event = await anext(events)
+                    text = answer.read(event.event or "", event.data)
+                patience.deadline = inf
+                if answer.changed:
+                    listener.counted(answer.tokens)
+                if answer.thinking:
+                    listener.thinking()
+                if text:
+                    await listener.piece(text)
+            return answer.stop_reason
+
+    def _call(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncAPIResponse[Any]]:
+        return self._client.messages.with_streaming_response.create(
+            model=prompt.model,
+            max_tokens=prompt.max_tokens,
+            system=prompt.system,
+            messages=cast("Any", [{"role": role, "content": text} for role, text in prompt.messages]),
+            stream=True,
+        )
+
+
+class _Answer:
+    """What the events of one stream have said so far; `changed` and `thinking` are about the last event alone."""
+
+    def __init__(self) -> None:
+        self.tokens = Tokens()
+        self.changed = False
+        self.thinking = False
+        self.stop_reason = ""
+        self.stopped = False
+
+    def read(self, name: str, data: str) -> str:
+        """Take in one event and return the text that it brings. Raises a Failure for an `error` event."""
+        self.changed = self.thinking = False
+        match name:
+            case "content_block_delta":
+                delta = json.loads(data)["delta"]
+                self.thinking = delta["type"] == "thinking_delta"
+                return str(delta["text"]) if delta["type"] == "text_delta" else ""
+            case "message_start":
+                self.thinking = True
+                self._count(json.loads(data)["message"]["usage"])
+            case "message_delta":
+                message = json.loads(data)
+                self.stop_reason = message["delta"].get("stop_reason") or self.stop_reason
+                self._count(message["usage"])
+            case "message_stop":
+                self.stopped = True
+            case "error":
+                raise _failure_in_stream(json.loads(data)["error"])
+        return ""
+
+    def _count(self, usage: dict[str, Any]) -> None:
+        told = {ours: usage[theirs] for ours, theirs in TOKEN_NAMES.items() if usage.get(theirs) is not None}
+        self.tokens = replace(self.tokens, **told)
+        self.changed = True
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Turn what the SDK and its transport raise into a Failure."""
+    try:
+        yield
+    except (anthropic.APITimeoutError, httpx2.TimeoutException) as error:
+        raise ClaudeTimeout from error
+    except anthropic.APIConnectionError as error:
+        raise ClaudeUnavailable("no connection") from error
+    except anthropic.APIStatusError as error:
+        raise _failure_of_status(error) from error
+    except (httpx2.HTTPError, StopAsyncIteration) as error:
+        raise ClaudeStream from error  # cut off, or ended without `message_stop`
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ClaudeStream from error  # not what the Messages API sends
+
+
+def _failure_of_status(error: anthropic.APIStatusError) -> Failure:
+    body = error.body if isinstance(error.body, dict) else {}
+    told = body.get("error")
+    message = str(told.get("message") or "") if isinstance(told, dict) else ""
+    status = error.status_code
+    if status in {401, 403}:
+        return ClaudeAuth()
+    if status in {408, 409, 429} or status >= 500:
+        return ClaudeUnavailable(f"{status} {message}".strip())
+    return ClaudeRequest(message or f"status {status}")
+
+
+def _failure_in_stream(error: dict[str, Any]) -> Failure:
+    message = str(error.get("message") or "no reason given")
+    match error.get("type"):
+        case "authentication_error" | "permission_error":
+            return ClaudeAuth()
+        case "invalid_request_error":
+            return ClaudeRequest(message)
+        case "timeout_error":
+            return ClaudeTimeout()
+        case _:
+            return ClaudeUnavailable(message)
+
+
+@asynccontextmanager
+async def open_claude(settings: Settings) -> AsyncIterator[Claude]:
+    """Open the client for Claude, or for the built-in writer where neither a key nor an address is set."""
+    if settings.offline:
+        http_client = httpx2.AsyncClient(transport=OfflineTransport(), timeout=None)
+    else:
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=STARTS_AT_ONCE)
+        http_client = DefaultAsyncHttpxClient(limits=limits, timeout=httpx2.Timeout(None))
+    async with AsyncAnthropic(
+        api_key=settings.api_key or "none",
+        base_url="http://offline.invalid" if settings.offline else settings.base_url or "https://api.anthropic.com",
+        max_retries=0,
+        timeout=None,
+        http_client=http_client,
+    ) as client:
+        yield Claude(client, settings.claude_timeout)

@@ -1,0 +1,193 @@
+"""The command line: `longhand serve | write | user | token`."""
+
+import logging
+import re
+import sqlite3
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import trio
+from sqlite_utils import Database
+
+from app import __version__
+from app.access import MEMORY_SECONDS
+from app.directory import DATABASE, make_directory
+from app.errors import LonghandError, StartError, expected
+from app.main import environment
+from app.models import TokenId
+from app.queries import users
+from app.server import load_config, serve_until_signal
+from app.settings import Settings, load_settings
+from app.store import open_database
+from app.write import Assignment, write_report
+
+DATA_DIR = click.option(
+    "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept."
+)
+USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+
+T = TypeVar("T")
+
+
+class Commands(click.Group):
+    """The commands; an expected failure ends each with one plain line and its exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (LonghandError, BaseExceptionGroup) as error:
+            failure = expected(error)
+            if failure is None:
+                raise
+            print(f"longhand: {failure}", file=sys.stderr)
+            ctx.exit(failure.exit_code if isinstance(failure, StartError) else 1)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="longhand")
+def main() -> None:
+    """Write long reports with Claude in the background."""
+
+
+@main.command()
+@click.option("--bind", metavar="HOST:PORT", help="Where to listen instead of what hypercorn.toml says.")
+@click.option("--config", type=click.Path(path_type=Path), help="Another hypercorn.toml.")
+@DATA_DIR
+def serve(bind: str | None, config: Path | None, data_dir: Path | None) -> None:
+    """Serve the HTTP API until SIGTERM or SIGINT.
+
+    Exit codes: 0 after a clean stop, 1 after a crash or when the service cannot start, 2 for wrong settings.
+    """
+    settings = settings_of(data_dir)
+    start_logging(logging.INFO)
+    try:
+        trio.run(serve_until_signal, settings, load_config(config, bind), announce)
+    except LonghandError:
+        raise
+    except BaseException as error:
+        logging.getLogger("longhand.server").critical("The server crashed", exc_info=error)
+        raise StartError("The server crashed; the log says where.") from error
+
+
+@main.command()
+@click.argument("topic")
+@click.option("--plan", type=click.File(encoding="utf-8"), help="A file with the outline; - reads standard input.")
+@click.option("--language", default="ko", show_default=True, help="A BCP 47 tag, such as en.")
+@click.option("--instructions", default="", help="What else to mind.")
+@click.option("--model", help="One of the allowed models.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write; - is standard output.")
+@DATA_DIR
+def write(
+    topic: str, plan: Any, language: str, instructions: str, model: str | None, output: Path | None,
+    data_dir: Path | None,
+) -> None:  # fmt: skip
+    """Write a report on TOPIC and wait for it: the whole service, in this process."""
+    start_logging(logging.ERROR)
+    assignment = Assignment(topic, plan.read() if plan else "", language, instructions, model)
+    sys.exit(trio.run(write_report, settings_of(data_dir), assignment, output))
+
+
+@main.group()
+def user() -> None:
+    """Users."""
+
+
+@user.command("add")
+@click.argument("name")
+@click.option("--admin", is_flag=True, help="Sees and may do everything.")
+@DATA_DIR
+def add_user(name: str, *, admin: bool, data_dir: Path | None) -> None:
+    """Add a user and print a first access token, as the last line. Works while the server runs."""
+    if not USER_NAME.fullmatch(name):
+        raise click.BadParameter("a name has 1 to 64 letters, digits and . _ @ -", param_hint="NAME")
+    token = users.new_token()
+
+    def add(db: Database) -> bool:
+        added = users.add_user(db, name, is_admin=admin)
+        if added:
+            users.add_token(db, added.id, token, "first token")
+        return added is not None
+
+    if not in_database(data_dir, add):
+        raise click.ClickException(f"There is a user '{name}' already. Give them a token with 'longhand token add'.")
+    print(f"Added the user '{name}'. This is their access token, shown only now:")
+    print(token)
+
+
+@main.group()
+def token() -> None:
+    """Access tokens."""
+
+
+@token.command("add")
+@click.argument("name")
+@click.option("--label", default="", help="What the token is for.")
+@DATA_DIR
+def add_token(name: str, label: str, data_dir: Path | None) -> None:
+    """Print a further access token for the user NAME, as the last line."""
+    fresh = users.new_token()
+
+    def add(db: Database) -> bool:
+        owner = users.user_named(db, name)
+        if owner:
+            users.add_token(db, owner.id, fresh, label)
+        return owner is not None
+
+    if not in_database(data_dir, add):
+        raise click.ClickException(f"There is no user '{name}'. Add them with 'longhand user add'.")
+    print(f"This is an access token for '{name}', shown only now:")
+    print(fresh)
+
+
+@token.command("list")
+@DATA_DIR
+def list_tokens(data_dir: Path | None) -> None:
+    """List all access tokens, by id; the tokens themselves are not kept."""
+    for found in in_database(data_dir, users.tokens):
+        state = f"revoked {found.revoked_at}" if found.revoked_at else "valid"
+        print(f"{found.id}\t{found.user_name}\t{found.label or '-'}\tcreated {found.created_at}\t{state}")
+
+
+@token.command("revoke")
+@click.argument("token_id", type=int)
+@DATA_DIR
+def revoke_token(token_id: int, data_dir: Path | None) -> None:
+    """Revoke the access token with this id; when the command returns, no server takes it any more."""
+    if not in_database(data_dir, lambda db: users.revoke_token(db, TokenId(token_id))):
+        raise click.ClickException(f"There is no valid token {token_id}. 'longhand token list' shows them.")
+    time.sleep(MEMORY_SECONDS)  # a running server may remember it for this long
+    print(f"Revoked the token {token_id}.")
+
+
+def settings_of(data_dir: Path | None) -> Settings:
+    """Load the settings from the environment; an option goes before its variable."""
+    chosen = {"LONGHAND_DATA_DIR": str(data_dir)} if data_dir else {}
+    return load_settings(environment() | chosen)
+
+
+def in_database(data_dir: Path | None, query: Callable[[Database], T]) -> T:
+    """Run a query in one transaction of the data directory's database, beside a running server or without one."""
+    directory = settings_of(data_dir).data_dir
+    make_directory(directory)
+    try:
+        with closing(open_database(directory / DATABASE)) as db:
+            db.conn.execute("BEGIN IMMEDIATE")
+            result = query(db)
+            db.conn.execute("COMMIT")
+            return result
+    except sqlite3.OperationalError as error:
+        raise StartError(f"The database in {directory} cannot be used: {error}.") from error
+
+
+def announce(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def start_logging(level: int) -> None:
+    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
+    logging.getLogger("httpx2").setLevel(logging.WARNING)

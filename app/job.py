@@ -1,0 +1,28 @@
+"""A generation in hand: what its task, its runner and its draft know of it together."""
+
+from dataclasses import dataclass, field
+
+from anyio import CancelScope, Event
+
+from app.errors import Failure
+from app.models import Generation
+from app.slots import Ticket
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    """One unfinished generation of this process.
+
+    `generation` is always the newest value, progress included. `cancel_requested` tells a user's cancel from a stop of
+    the server. `settled` is set once the end was recorded, or could not be: then `unrecorded` is set, the status map
+    shows the end, and the store still has to be told. `superseded`: somebody else owns the generation now.
+    """
+
+    generation: Generation
+    ticket: Ticket
+    scope: CancelScope = field(default_factory=CancelScope)
+    settled: Event = field(default_factory=Event)
+    cancel_requested: bool = False
+    failure: Failure | None = None
+    unrecorded: bool = False
+    superseded: bool = False

@@ -1,0 +1,54 @@
+"""The application: `create_app`, and `app` for `hypercorn --config hypercorn.toml app.main:app`."""
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from dotenv import dotenv_values
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+
+from app.errors import Problem
+from app.middleware import RequestMiddleware
+from app.problems import on_http_exception, on_problem
+from app.routes import artifacts, generations, operations, status, topics
+from app.settings import Settings, load_settings
+from app.state import Announce, State, open_state
+
+MAX_BODY = 1024 * 1024
+"""Bytes a request's body may have."""
+
+
+def create_app(settings: Callable[[], Settings] | Settings, announce: Announce | None) -> Starlette:
+    """Make the application. Its state is opened by its lifespan, which owns every generation.
+
+    `settings` may be a function, called when the lifespan starts. `announce` is told what a person has to see once.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[State]:
+        chosen = settings if isinstance(settings, Settings) else settings()
+        async with open_state(chosen, announce) as state:
+            app.state.runner = state["runner"]
+            yield state
+
+    return Starlette(
+        routes=[*operations.routes, *topics.routes, *generations.routes, *status.routes, *artifacts.routes],
+        middleware=[Middleware(RequestMiddleware)],
+        exception_handlers={Problem: on_problem, HTTPException: on_http_exception},
+        lifespan=lifespan,
+        max_body_size=MAX_BODY,
+    )
+
+
+def environment() -> dict[str, str]:
+    """Return the environment variables, over those of a `.env` file in the current directory."""
+    return {name: value for name, value in dotenv_values(".env").items() if value is not None} | dict(os.environ)
+
+
+app = create_app(
+    lambda: load_settings(environment()),
+    lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+)

@@ -1,0 +1,122 @@
+"""Users and their access tokens."""
+
+import hashlib
+import secrets
+
+from sqlite_utils import Database
+
+from app.models import Token, TokenId, User, UserId, now
+
+ENVIRONMENT_LABEL = "LONGHAND_ADMIN_TOKEN"
+WRITE_LABEL = "longhand write"
+
+
+def new_token() -> str:
+    """Make an access token: 256 random bits."""
+    return "lh_" + secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> str:
+    """Return the sha256 of a token, in hex: the only form in which it is stored."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def user_of_token(db: Database, sha256: str) -> User | None:
+    """Return whom a token that was not revoked belongs to."""
+    sql = """
+        SELECT users.id, users.name, users.is_admin FROM tokens JOIN users ON users.id = tokens.user_id
+        WHERE tokens.sha256 = :sha256 AND tokens.revoked_at IS NULL
+    """
+    return next((_user(row) for row in db.query(sql, {"sha256": sha256})), None)
+
+
+def user_named(db: Database, name: str) -> User | None:
+    rows = db.query("SELECT id, name, is_admin FROM users WHERE name = :name", {"name": name})
+    return next((_user(row) for row in rows), None)
+
+
+def add_user(db: Database, name: str, *, is_admin: bool) -> User | None:
+    """Add a user; None when the name is taken."""
+    sql = """
+        INSERT INTO users (name, is_admin, created_at) VALUES (:name, :is_admin, :now)
+        ON CONFLICT (name) DO NOTHING RETURNING id, name, is_admin
+    """
+    rows = db.query(sql, {"name": name, "is_admin": int(is_admin), "now": now()})
+    return next((_user(row) for row in rows), None)
+
+
+def add_token(db: Database, user_id: UserId, token: str, label: str) -> TokenId:
+    """Add an access token to a user; its sha256 alone is kept."""
+    sql = """
+        INSERT INTO tokens (user_id, sha256, label, created_at) VALUES (:user_id, :sha256, :label, :now)
+        RETURNING id
+    """
+    parameters = {"user_id": user_id, "sha256": digest(token), "label": label, "now": now()}
+    return TokenId(next(iter(db.query(sql, parameters)))["id"])
+
+
+def tokens(db: Database) -> list[Token]:
+    """Return all access tokens, oldest first."""
+    sql = """
+        SELECT tokens.id, users.name AS user_name, tokens.label, tokens.created_at, tokens.revoked_at
+        FROM tokens JOIN users ON users.id = tokens.user_id ORDER BY tokens.id
+    """
+    return [Token(**row) for row in db.query(sql)]
+
+
+def revoke_token(db: Database, token_id: TokenId) -> bool:
+    """Revoke a token; False when there is none of this id that still holds."""
+    sql = "UPDATE tokens SET revoked_at = :now WHERE id = :id AND revoked_at IS NULL RETURNING id"
+    return bool(list(db.query(sql, {"id": token_id, "now": now()})))
+
+
+def first_token(db: Database) -> str | None:
+    """Where no access token holds, give the user `admin` one (creating them where missing) and return it."""
+    if list(db.query("SELECT 1 AS one FROM tokens WHERE revoked_at IS NULL LIMIT 1")):
+        return None
+    return admin_token(db, "first start")
+
+
+def admin_token(db: Database, label: str) -> str:
+    """Give the user `admin`, created where missing, a further access token and return it."""
+    token = new_token()
+    add_token(db, _admin(db).id, token, label)
+    return token
+
+
+def end_writing(db: Database) -> None:
+    """Revoke what `longhand write` gave itself: it is over, or was killed, whenever a process holds the directory."""
+    sql = "UPDATE tokens SET revoked_at = :now WHERE label = :label AND revoked_at IS NULL"
+    db.execute(sql, {"label": WRITE_LABEL, "now": now()})
+
+
+def set_admin_token(db: Database, token: str) -> None:
+    """Make `token` the environment's token of the user `admin`, who is created where missing; an older one ends."""
+    admin = _admin(db)
+    current = {"user_id": admin.id, "label": ENVIRONMENT_LABEL, "sha256": digest(token), "now": now()}
+    db.execute(
+        """
+        UPDATE tokens SET revoked_at = :now
+        WHERE user_id = :user_id AND label = :label AND sha256 <> :sha256 AND revoked_at IS NULL
+        """,
+        current,
+    )
+    db.execute(
+        """
+        INSERT INTO tokens (user_id, sha256, label, created_at) VALUES (:user_id, :sha256, :label, :now)
+        ON CONFLICT (sha256) DO UPDATE SET user_id = :user_id, revoked_at = NULL
+        """,
+        current,
+    )
+
+
+def _admin(db: Database) -> User:
+    add_user(db, "admin", is_admin=True)
+    db.execute("UPDATE users SET is_admin = 1 WHERE name = 'admin'")
+    admin = user_named(db, "admin")
+    assert admin is not None
+    return admin
+
+
+def _user(row: dict[str, object]) -> User:
+    return User(UserId(int(str(row["id"]))), str(row["name"]), bool(row["is_admin"]))

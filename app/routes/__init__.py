@@ -1,0 +1,1 @@
+"""The HTTP API: one module a subject, its routes in a list at its foot."""

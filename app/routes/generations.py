@@ -1,0 +1,96 @@
+"""Start and cancel generations."""
+
+import hashlib
+import re
+from typing import Annotated
+
+from pydantic import Field
+from starlette.responses import Response
+
+from app.errors import Invalid, NothingToCancel
+from app.models import Order, StatusName, TopicId, User
+from app.queries.generations import Accepted, Key
+from app.routes.auth import current_user, owned_topic
+from app.routes.body import Body, Text, body
+from app.routes.resource import Request, answer, resource
+from app.routes.status import POLL_SECONDS, look, status_response
+from app.routes.topics import Plan, Title
+
+BARE_KEY = re.compile(r"[\x21\x23-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
+QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
+"""A string of RFC 9651, as the draft of the Idempotency-Key header has it."""
+
+
+class GenerateRequest(Body):
+    topic: Title | None = None
+    plan: Plan | None = None
+    instructions: Annotated[Text, Field(max_length=4000)] = ""
+    model: str | None = None
+
+
+class CancelRequest(Body):
+    pass
+
+
+async def start_generation(request: Request) -> Response:
+    if request.query_params:
+        raise Invalid(*((f"/{name}", "There is no such parameter.") for name in request.query_params))
+    user = await current_user(request)
+    topic = await owned_topic(request)
+    asked = await body(request, GenerateRequest)
+    _check_model(request, asked.model)
+    order = Order(asked.topic, asked.plan, asked.instructions, asked.model)
+    key = idempotency_key(request, user, topic.id, asked)
+    return accepted(await request.state["runner"].start(topic, order, key))
+
+
+async def cancel_generation(request: Request) -> Response:
+    user = await current_user(request)
+    topic = await owned_topic(request)
+    await body(request, CancelRequest)
+    was_under_way = await request.state["runner"].cancel(topic.id)
+    snapshot = await look(request, user, topic.id)
+    if snapshot.status is StatusName.IDLE:
+        raise NothingToCancel
+    cancelled = was_under_way and snapshot.status is StatusName.CANCELLED
+    return status_response(snapshot, None, 202 if cancelled else 200)
+
+
+def accepted(this: Accepted) -> Response:
+    """Answer 202: the generation will end, whatever happens to the server."""
+    status_url = f"/api/topics/{this.topic_id}/status"
+    headers = {"Location": status_url, "Retry-After": str(POLL_SECONDS)}
+    if this.generation is None:
+        headers["Idempotency-Replayed"] = "true"
+    data = {
+        "topic_id": this.topic_id,
+        "generation_id": this.generation_id,
+        "status": this.status,
+        "status_url": status_url,
+    }
+    return answer(data, 202, headers)
+
+
+def idempotency_key(request: Request, user: User, topic_id: TopicId, asked: Body) -> Key | None:
+    """Read `Idempotency-Key`, bare or a quoted string; its fingerprint is of the topic and the checked body."""
+    given = request.headers.get("idempotency-key")
+    if given is None:
+        return None
+    quoted = QUOTED_KEY.fullmatch(given)
+    if not quoted and not BARE_KEY.fullmatch(given):
+        raise Invalid(("/Idempotency-Key", "The key has 1 to 255 printable ASCII characters, bare or in quotes."))
+    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else given
+    fingerprint = hashlib.sha256(f"{topic_id}\n{asked.model_dump_json()}".encode()).hexdigest()
+    return Key(user.id, key, fingerprint)
+
+
+def _check_model(request: Request, model: str | None) -> None:
+    allowed = request.state["settings"].models
+    if model is not None and model not in allowed:
+        raise Invalid(("/model", f"The model is one of {', '.join(allowed)}."))
+
+
+routes = [
+    resource("/api/topics/{id:int}/generate", POST=start_generation),
+    resource("/api/topics/{id:int}/cancel", POST=cancel_generation),
+]

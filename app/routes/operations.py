@@ -1,0 +1,24 @@
+"""What operators ask: is the process up, can it work."""
+
+from starlette.responses import Response
+
+from app.errors import DatabaseFailed, NotReady
+from app.queries import topics
+from app.routes.resource import Request, answer, resource
+
+
+async def healthz(_: Request) -> Response:
+    return answer({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    if request.state["runner"].draining:
+        raise NotReady("The server is shutting down. Ask another one.")
+    try:
+        await request.state["store"].write(topics.check_writable)
+    except DatabaseFailed as error:
+        raise NotReady("The database cannot be written. See the server's log.") from error
+    return answer({"status": "ready"})
+
+
+routes = [resource("/healthz", GET=healthz), resource("/readyz", GET=readyz)]

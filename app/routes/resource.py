@@ -1,0 +1,39 @@
+"""One path with its methods, and the answers' envelope."""
+
+import json
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from starlette.requests import Request as StarletteRequest
+from starlette.responses import Response
+from starlette.routing import Route
+
+from app.state import State
+
+Request = StarletteRequest[State]
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+def resource(path: str, **handlers: Handler) -> Route:
+    """Make the route of a path: each keyword is a method. GET answers HEAD as well; any other method is a 405."""
+
+    async def endpoint(request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        return await handlers[method](request)
+
+    return Route(path, endpoint, methods=list(handlers))
+
+
+def answer(data: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Answer `{"data": …}`."""
+    return json_response({"data": data}, status, headers)
+
+
+def listing(data: Sequence[object], next_cursor: str | None) -> Response:
+    """Answer one page of a list."""
+    return json_response({"data": data, "next_cursor": next_cursor})
+
+
+def json_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    content = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return Response(content, status, headers, media_type="application/json")

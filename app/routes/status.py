@@ -1,0 +1,103 @@
+"""The status of a topic: poll, conditional poll, long poll, history."""
+
+import re
+
+from anyio import Event, move_on_after
+from starlette.responses import Response
+
+from app.errors import Invalid, NotFound
+from app.models import TopicId, User
+from app.queries import generations, topics
+from app.routes.auth import check_owner, current_user, owned_topic, topic_id
+from app.routes.paging import page
+from app.routes.resource import Request, listing, resource
+from app.status import Snapshot
+
+MAX_WAIT = 60
+POLL_SECONDS = 2
+"""What a client is told to wait between two polls of something unfinished."""
+
+PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
+"""The preference `wait` of RFC 7240."""
+
+
+async def get_status(request: Request) -> Response:
+    user = await current_user(request)
+    seconds = _wait_seconds(request)
+    known = request.headers.get("if-none-match")
+    snapshot = await look(request, user, topic_id(request))
+    if seconds and known is not None and matches(known, snapshot.etag):
+        snapshot = await wait_for_change(request, user, snapshot, seconds)
+    return status_response(snapshot, known)
+
+
+async def list_generations(request: Request) -> Response:
+    topic = await owned_topic(request)
+    asked = page(request)
+    found = await request.state["store"].read(generations.list_generations, topic.id, asked.position, asked.fetch)
+    shown, next_cursor = asked.cut(found, lambda generation: generation.id)
+    live = request.state["statuses"].get(topic.id)
+    documents = [
+        live if live and live.generation and live.generation.id == generation.id else Snapshot(topic.id, generation)
+        for generation in shown
+    ]
+    return listing([snapshot.document for snapshot in documents], next_cursor)
+
+
+async def look(request: Request, user: User, topic_id: TopicId) -> Snapshot:
+    """Return a topic's status: the live one, or else what the store says. Raises NotFound."""
+    live = request.state["statuses"].get(topic_id)
+    if live is not None and live.generation is not None:
+        check_owner(user, live.generation.user_id)
+        return live
+    topic = await request.state["store"].read(topics.topic, topic_id)
+    if topic is None:
+        raise NotFound
+    check_owner(user, topic.user_id)
+    generation = await request.state["store"].read(generations.latest_generation, topic_id)
+    return request.state["statuses"].get(topic_id) or Snapshot(topic_id, generation)
+
+
+async def wait_for_change(request: Request, user: User, known: Snapshot, seconds: float) -> Snapshot:
+    """Hold the answer until the status is another one, the time is up or the server stops; costs nothing meanwhile."""
+    statuses = request.state["statuses"]
+    snapshot = known
+    with move_on_after(seconds):
+        while snapshot.etag == known.etag and not statuses.closed:
+            change: Event = statuses.next_change(known.topic_id)  # taken before the look, so no change is missed
+            snapshot = await look(request, user, known.topic_id)
+            if snapshot.etag == known.etag:
+                await change.wait()
+    return snapshot
+
+
+def status_response(snapshot: Snapshot, known: str | None, code: int = 200) -> Response:
+    """Answer a status, or 304 where the caller's `If-None-Match` says that it is known."""
+    headers = {"ETag": snapshot.etag, "Cache-Control": "no-store" if snapshot.status.unfinished else "no-cache"}
+    if snapshot.status.unfinished:
+        headers["Retry-After"] = str(POLL_SECONDS)
+    if known is not None and matches(known, snapshot.etag):
+        return Response(status_code=304, headers=headers)
+    return Response(snapshot.body, code, headers, media_type="application/json")
+
+
+def matches(if_none_match: str, etag: str) -> bool:
+    """Compare as If-None-Match does (RFC 9110, 13.1.2): weakly, against a list or `*`."""
+    tags = (tag.strip().removeprefix("W/") for tag in if_none_match.split(","))
+    return if_none_match.strip() == "*" or etag in tags
+
+
+def _wait_seconds(request: Request) -> int:
+    given = request.query_params.get("wait")
+    if given is None:
+        preferred = PREFER_WAIT.search(request.headers.get("prefer", ""))
+        return min(int(preferred[1]), MAX_WAIT) if preferred else 0
+    if not (given.isascii() and given.isdigit() and len(given) <= 3 and int(given) <= MAX_WAIT):
+        raise Invalid(("/wait", f"The wait is a whole number of seconds from 0 to {MAX_WAIT}."))
+    return int(given)
+
+
+routes = [
+    resource("/api/topics/{id:int}/status", GET=get_status),
+    resource("/api/topics/{id:int}/generations", GET=list_generations),
+]

@@ -1,0 +1,90 @@
+"""Topics: create, list, read, change, delete."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from pydantic import Field
+from starlette.responses import Response
+
+from app.errors import Invalid, NotFound
+from app.models import StatusName, Topic
+from app.queries import topics
+from app.routes.auth import current_user, owned_topic
+from app.routes.body import Body, Language, Text, body
+from app.routes.paging import page
+from app.routes.resource import Request, answer, listing, resource
+
+Title = Annotated[Text, Field(min_length=1, max_length=200)]
+Plan = Annotated[Text, Field(max_length=100_000)]
+
+
+class NewTopic(Body):
+    topic: Title
+    plan: Plan = ""
+    language: Language = "ko"
+
+
+class TopicChange(Body):
+    topic: Title | None = None
+    plan: Plan | None = None
+    language: Language | None = None
+
+
+async def add_topic(request: Request) -> Response:
+    user = await current_user(request)
+    new = await body(request, NewTopic)
+    topic = await request.state["store"].write(topics.add_topic, user.id, new.topic, new.plan, new.language)
+    return answer(document(topic), 201, {"Location": f"/api/topics/{topic.id}"})
+
+
+async def list_topics(request: Request) -> Response:
+    user = await current_user(request)
+    asked = page(request)
+    owner = None if user.is_admin else user.id
+    found = await request.state["store"].read(topics.list_topics, owner, _status(request), asked.position, asked.fetch)
+    shown, next_cursor = asked.cut(found, lambda topic: topic.id)
+    return listing([document(topic) for topic in shown], next_cursor)
+
+
+async def get_topic(request: Request) -> Response:
+    return answer(document(await owned_topic(request)))
+
+
+async def change_topic(request: Request) -> Response:
+    topic = await owned_topic(request)
+    change = await body(request, TopicChange)
+    changed = await request.state["store"].write(
+        topics.change_topic, topic.id, change.topic, change.plan, change.language
+    )
+    if changed is None:
+        raise NotFound
+    return answer(document(changed))
+
+
+async def delete_topic(request: Request) -> Response:
+    topic = await owned_topic(request)
+    await request.state["runner"].delete(topic.id)
+    return Response(status_code=204)
+
+
+def document(topic: Topic) -> dict[str, Any]:
+    """A topic as the API shows it."""
+    shown = asdict(topic)
+    del shown["user_id"]
+    return shown
+
+
+def _status(request: Request) -> StatusName | None:
+    given = request.query_params.get("status")
+    if given is None:
+        return None
+    try:
+        return StatusName(given)
+    except ValueError:
+        raise Invalid(("/status", f"A status is one of {', '.join(StatusName)}.")) from None
+
+
+routes = [
+    resource("/api/topics", GET=list_topics, POST=add_topic),
+    resource("/api/topics/{id:int}", GET=get_topic, PATCH=change_topic, DELETE=delete_topic),
+]

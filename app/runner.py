@@ -1,0 +1,220 @@
+"""The runner owns the task group: it starts, queues, cancels, drains and recovers generations."""
+
+import logging
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+from anyio import Lock, create_task_group, move_on_after, sleep
+from anyio.abc import TaskGroup
+
+from app.errors import (
+    DatabaseFailed,
+    GenerationInProgress,
+    QueueFull,
+    ShuttingDown,
+    TooManyGenerations,
+)
+from app.generate import Tools, generate, record
+from app.job import Job
+from app.models import Generation, Order, StatusName, Topic, TopicId, UserId
+from app.queries import generations, topics
+from app.queries.generations import Accepted, Key
+from app.settings import Settings
+from app.slots import Slots, Ticket
+
+log = logging.getLogger("longhand.runner")
+
+INSIST_SECONDS = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses between tries to record an end that the database did not take; the last one repeats."""
+
+
+class Runner:
+    """The owner of all generations.
+
+    Promises:
+    - `start` returns only when the generation's row is committed and its task is spawned; whatever happens to the
+      caller in between, a committed row has its task.
+    - At most `max_concurrent` generations run at once; the others wait, first in first out, in turn between users.
+    - A failing generation leaves its siblings alone.
+    - `cancel` returns when the cancel (or the end that came first) is committed; the call to Claude is closed.
+    - After `drain` nothing starts; what still ran after `drain_seconds` is back in the queue for the next start.
+
+    Invariants: start, cancel and delete of one topic take turns; a job is listed from its spawn until the store knows
+    its end.
+    """
+
+    def __init__(self, task_group: TaskGroup, tools: Tools, settings: Settings) -> None:
+        self._task_group = task_group
+        self._tools = tools
+        self._settings = settings
+        self._slots = Slots(settings.max_concurrent)
+        self._jobs: dict[TopicId, Job] = {}
+        self._of_user: Counter[UserId] = Counter()
+        self._turns: WeakValueDictionary[TopicId, Lock] = WeakValueDictionary()
+        self.draining = False
+
+    async def start(self, topic: Topic, order: Order, key: Key | None) -> Accepted:
+        """Accept a generation and run it in the background.
+
+        Raises GenerationInProgress, IdempotencyKeyReused, TooManyGenerations, QueueFull, ShuttingDown, NotFound or
+        DatabaseFailed; then nothing has happened.
+        """
+        if key and (replayed := await self._tools.store.read(generations.remembered, key)):
+            return replayed
+        async with self._turn(topic.id):
+            ticket = self._take_place(topic)
+            accepted = None
+            try:
+                status = StatusName.GENERATING if ticket.granted else StatusName.QUEUED
+                model = order.model or self._settings.model
+                accepted = await self._tools.store.write(
+                    generations.accept_generation, topic.id, order, model, status, key
+                )
+                # No await between the committed row and the spawn: nobody can cancel us here.
+                if accepted.generation:
+                    self._spawn(Job(accepted.generation, ticket))
+            finally:
+                if accepted is None or accepted.generation is None:
+                    self._leave_place(ticket)
+        return accepted
+
+    async def cancel(self, topic_id: TopicId) -> bool:
+        """Cancel a topic's unfinished generation and wait until its end is committed; False when there is none.
+
+        Raises DatabaseFailed when the generation was stopped but the store could not be told yet.
+        """
+        async with self._turn(topic_id):
+            return await self._cancel(topic_id)
+
+    async def delete(self, topic_id: TopicId) -> None:
+        """Cancel what runs for a topic and delete it, rows and files. Raises DatabaseFailed."""
+        async with self._turn(topic_id):
+            await self._cancel(topic_id)
+            await self._tools.files.set_aside(topic_id)
+            try:
+                await self._tools.store.write(topics.delete_topic, topic_id)
+            except DatabaseFailed:
+                await self._tools.files.restore(topic_id)
+                raise
+            self._tools.statuses.mark_deleted(topic_id)
+            await self._tools.files.clear_trash(topic_id)
+
+    async def recover(self) -> None:
+        """Run again what a stopped process left unfinished, oldest first, and end deletions that it began."""
+        trashed = await self._tools.files.trashed()
+        existing = await self._tools.store.read(topics.existing_topics, trashed)
+        for topic_id in trashed:
+            await (self._tools.files.restore if topic_id in existing else self._tools.files.clear_trash)(topic_id)
+        found = await self._tools.store.write(generations.recover_generations)
+        for generation in found:
+            self._of_user[generation.user_id] += 1
+            self._spawn(Job(generation, self._slots.take(generation.user_id)))
+        if found:
+            log.info("[BACKGROUND] Going on with %d unfinished generations", len(found))
+
+    async def drain(self) -> None:
+        """Refuse new work, give what runs `drain_seconds` to end, and put the rest back. Safe to call again."""
+        if not self.draining:
+            self.draining = True
+            self._tools.statuses.close()
+            for job in list(self._jobs.values()):
+                if not job.ticket.granted:
+                    job.scope.cancel()
+        with move_on_after(self._settings.drain_seconds):
+            await self._all_settled()
+        await self.stop()
+
+    async def stop(self) -> None:
+        """Put back at once whatever still runs."""
+        self.draining = True
+        self._tools.statuses.close()
+        for job in list(self._jobs.values()):
+            job.scope.cancel()
+        await self._all_settled()
+
+    async def _all_settled(self) -> None:
+        for job in list(self._jobs.values()):
+            await job.settled.wait()
+
+    def _take_place(self, topic: Topic) -> Ticket:
+        """Check the limits and take a ticket, in one step that nobody can come between."""
+        if self.draining:
+            raise ShuttingDown
+        if job := self._jobs.get(topic.id):
+            raise GenerationInProgress.of(topic.id, job.generation.id)
+        if self._of_user[topic.user_id] >= self._settings.max_per_user:
+            raise TooManyGenerations
+        if self._slots.full and self._slots.waiting >= self._settings.max_queued:
+            raise QueueFull
+        self._of_user[topic.user_id] += 1
+        return self._slots.take(topic.user_id)
+
+    def _leave_place(self, ticket: Ticket) -> None:
+        self._of_user[ticket.user_id] -= 1
+        if not self._of_user[ticket.user_id]:
+            del self._of_user[ticket.user_id]
+        self._slots.leave(ticket)
+
+    def _spawn(self, job: Job) -> None:
+        self._jobs[job.generation.topic_id] = job
+        self._show(job.generation)
+        self._task_group.start_soon(self._run, job, name=f"generation {job.generation.id}")
+
+    def _show(self, generation: Generation) -> None:
+        if generation.status is StatusName.QUEUED:
+            self._tools.statuses.mark_queued(generation)
+        else:
+            self._tools.statuses.mark_generating(generation)
+
+    async def _run(self, job: Job) -> None:
+        topic_id = job.generation.topic_id
+        try:
+            with job.scope:
+                await generate(job, self._tools)
+        finally:
+            self._leave_place(job.ticket)
+            job.settled.set()
+        if job.unrecorded:
+            await self._insist(job)
+        del self._jobs[topic_id]
+        self._tools.statuses.forget(topic_id)
+
+    async def _insist(self, job: Job) -> None:
+        """Try to record an end until the database takes it. A stop of the server ends this; the next start runs the
+        generation again."""
+        pauses = iter(INSIST_SECONDS)
+        while job.unrecorded:
+            await sleep(next(pauses, INSIST_SECONDS[-1]))
+            await record(job, self._tools)
+
+    async def _cancel(self, topic_id: TopicId) -> bool:
+        job = self._jobs.get(topic_id)
+        if job is None:
+            return False
+        if not job.settled.is_set():
+            job.cancel_requested = True
+            job.scope.cancel()
+            await job.settled.wait()
+        if job.unrecorded:
+            raise DatabaseFailed
+        return True
+
+    def _turn(self, topic_id: TopicId) -> Lock:
+        """Return the lock under which start, cancel and delete of one topic take turns."""
+        lock = self._turns.get(topic_id)
+        if lock is None:
+            lock = self._turns[topic_id] = Lock()
+        return lock
+
+
+@asynccontextmanager
+async def open_runner(tools: Tools, settings: Settings) -> AsyncIterator[Runner]:
+    """Open the task group that owns every generation, and go on with what was left unfinished; drain at the end."""
+    async with create_task_group() as task_group:
+        runner = Runner(task_group, tools, settings)
+        await runner.recover()
+        yield runner
+        await runner.drain()
+        task_group.cancel_scope.cancel()

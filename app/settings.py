@@ -1,0 +1,118 @@
+"""Settings: one frozen value, made once at the start from environment variables."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    TypeAdapter,
+    ValidationError,
+    model_validator,
+)
+
+from app.errors import SettingsError
+
+DEFAULT_MODEL = "claude-sonnet-5-5"
+OFFLINE_MODEL = "offline"
+
+EXAMPLES = {
+    "ANTHROPIC_BASE_URL": "https://api.anthropic.com",
+    "LONGHAND_MODEL": DEFAULT_MODEL,
+    "LONGHAND_MODELS": f"{DEFAULT_MODEL},claude-opus-5-5",
+    "LONGHAND_DATA_DIR": "./data",
+    "LONGHAND_ADMIN_TOKEN": "a-random-text-of-32-characters-x",
+}
+
+
+def _web_address(value: str) -> str:
+    TypeAdapter(HttpUrl).validate_python(value)
+    return value.rstrip("/")
+
+
+def _model_name(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,99}", value):
+        raise ValueError("this is not the name of a model")
+    return value
+
+
+def _token_text(value: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]{16,512}", value):
+        raise ValueError("a token is 16 to 512 printable ASCII characters without spaces")
+    return value
+
+
+def _split(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+ModelName = Annotated[str, AfterValidator(_model_name)]
+Count = Annotated[int, Field(ge=1, le=1_000_000)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+
+
+class Settings(BaseModel):
+    """All settings; a field's alias is its environment variable. Secrets do not show in `repr`."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
+
+    api_key: Annotated[str | None, Field(alias="ANTHROPIC_API_KEY", repr=False)] = None
+    base_url: Annotated[str | None, AfterValidator(_web_address), Field(alias="ANTHROPIC_BASE_URL")] = None
+    data_dir: Annotated[Path, Field(alias="LONGHAND_DATA_DIR")] = Path("data")
+    model: Annotated[ModelName, Field(alias="LONGHAND_MODEL")] = DEFAULT_MODEL
+    models: Annotated[tuple[ModelName, ...], BeforeValidator(_split), Field(alias="LONGHAND_MODELS")] = ()
+    max_concurrent: Annotated[Count, Field(alias="LONGHAND_MAX_CONCURRENT")] = 100
+    max_queued: Annotated[int, Field(alias="LONGHAND_MAX_QUEUED", ge=0, le=1_000_000)] = 1000
+    max_per_user: Annotated[Count, Field(alias="LONGHAND_MAX_PER_USER")] = 50
+    max_threads: Annotated[int, Field(alias="LONGHAND_MAX_THREADS", ge=4, le=256)] = 8
+    claude_timeout: Annotated[Seconds, Field(alias="LONGHAND_CLAUDE_TIMEOUT")] = 30
+    drain_seconds: Annotated[float, Field(alias="LONGHAND_DRAIN_SECONDS", ge=0, le=3600)] = 10
+    admin_token: Annotated[str | None, AfterValidator(_token_text), Field(alias="LONGHAND_ADMIN_TOKEN", repr=False)] = (
+        None
+    )
+
+    @model_validator(mode="after")
+    def _allow_the_default_model(self) -> Self:
+        if self.offline:
+            object.__setattr__(self, "model", OFFLINE_MODEL)
+            object.__setattr__(self, "models", (OFFLINE_MODEL,))
+        elif self.model not in self.models:
+            object.__setattr__(self, "models", (self.model, *self.models))
+        return self
+
+    @property
+    def offline(self) -> bool:
+        """Whether the built-in writer serves instead of Claude: there is neither a key nor an address."""
+        return self.api_key is None and self.base_url is None
+
+
+def load_settings(environment: Mapping[str, str]) -> Settings:
+    """Make the settings from a mapping such as `os.environ`. An empty variable counts as not set.
+
+    Raises SettingsError with one line that names the variable, the fault and an example.
+    """
+    given = {name: value.strip() for name, value in environment.items() if value.strip()}
+    try:
+        return Settings.model_validate(given)
+    except ValidationError as error:
+        fault = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        name = str(fault["loc"][0])
+        raise SettingsError(f"{name}: {_sentence(fault['msg'])} Example: {name}={_example(name)}") from None
+
+
+def _sentence(message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return text[0].lower() + text[1:].rstrip(".") + "."
+
+
+def _example(name: str) -> str:
+    if name in EXAMPLES:
+        return EXAMPLES[name]
+    field = next(field for field in Settings.model_fields.values() if field.alias == name)
+    return str(field.default)

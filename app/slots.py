@@ -1,0 +1,94 @@
+"""Places to run: a bounded number, first in first out for one user, in turn between users."""
+
+from collections import OrderedDict, deque
+from types import TracebackType
+from typing import Self
+
+from anyio import Event
+
+from app.models import UserId
+
+
+class Ticket:
+    """A place in the line, then a place to run. Taken without waiting; given back by leaving the `with` block."""
+
+    def __init__(self, slots: "Slots", user_id: UserId) -> None:
+        self.user_id = user_id
+        self._slots = slots
+        self._turn = Event()
+
+    @property
+    def granted(self) -> bool:
+        """Whether the holder may run."""
+        return self._turn.is_set()
+
+    def grant(self) -> None:
+        self._turn.set()
+
+    async def wait(self) -> None:
+        """Return when the holder may run; at once if it may already."""
+        await self._turn.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._slots.leave(self)
+
+
+class Slots:
+    """The places and the line in front of them.
+
+    Promises:
+    - At most `total` tickets are granted at once.
+    - Tickets of one user are granted in the order they were taken; users with waiting tickets take turns, so that one
+      user's hundred cannot make another's first wait for all of them.
+    - Taking and leaving never wait: who takes a ticket before its first await has its place in the line.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._free = total
+        self._lines: OrderedDict[UserId, deque[Ticket]] = OrderedDict()
+        self.waiting = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the next ticket would have to wait."""
+        return self._free == 0
+
+    def take(self, user_id: UserId) -> Ticket:
+        """Take a ticket; it is granted at once when a place is free."""
+        ticket = Ticket(self, user_id)
+        if self._free:
+            self._free -= 1
+            ticket.grant()
+        else:
+            self._lines.setdefault(user_id, deque()).append(ticket)
+            self.waiting += 1
+        return ticket
+
+    def leave(self, ticket: Ticket) -> None:
+        """Give back a place, which goes to the next in line, or step out of the line."""
+        if ticket.granted:
+            self._pass_on()
+        else:
+            self._step_out(ticket)
+
+    def _pass_on(self) -> None:
+        if not self._lines:
+            self._free += 1
+            return
+        user_id, line = self._lines.popitem(last=False)
+        line.popleft().grant()
+        self.waiting -= 1
+        if line:
+            self._lines[user_id] = line  # to the end: the others' turn comes first
+
+    def _step_out(self, ticket: Ticket) -> None:
+        line = self._lines[ticket.user_id]
+        line.remove(ticket)
+        self.waiting -= 1
+        if not line:
+            del self._lines[ticket.user_id]

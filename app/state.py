@@ -1,0 +1,72 @@
+"""The service's state: everything that is opened at the start and closed at the end, in one place."""
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TypedDict
+
+from app.access import Access
+from app.claude import open_claude
+from app.directory import DATABASE, REPORTS, hold_directory
+from app.errors import DatabaseFailed, StartError
+from app.files import Files
+from app.generate import Tools
+from app.queries import users
+from app.runner import Runner, open_runner
+from app.settings import Settings
+from app.status import StatusMap
+from app.store import Store, open_store
+from app.threads import Threads
+
+Announce = Callable[[str], None]
+
+
+class State(TypedDict):
+    """What handlers find in `request.state`."""
+
+    settings: Settings
+    store: Store
+    files: Files
+    statuses: StatusMap
+    access: Access
+    runner: Runner
+
+
+@asynccontextmanager
+async def open_state(settings: Settings, announce: Announce | None) -> AsyncIterator[State]:
+    """Open the service; what a stopped process left unfinished goes on. Closed in reverse order, generations first.
+
+    `announce` is told what a person has to see once: the first access token, which is made only then, and that no key
+    is set. Raises StartError with one plain line.
+    """
+    async with AsyncExitStack() as stack:
+        stack.enter_context(hold_directory(settings.data_dir))
+        threads = Threads(settings.max_threads)
+        with _start_errors(settings):
+            store = await stack.enter_async_context(open_store(settings.data_dir / DATABASE, threads))
+            await _prepare_users(store, settings, announce)
+        if announce and settings.offline:
+            announce("No ANTHROPIC_API_KEY is set: the built-in offline writer serves, and makes practice drafts.")
+        statuses = StatusMap()
+        files = Files(settings.data_dir / REPORTS, threads)
+        claude = await stack.enter_async_context(open_claude(settings))
+        tools = Tools(store, files, claude, statuses)
+        runner = await stack.enter_async_context(open_runner(tools, settings))
+        yield State(settings=settings, store=store, files=files, statuses=statuses, access=Access(store), runner=runner)
+
+
+async def _prepare_users(store: Store, settings: Settings, announce: Announce | None) -> None:
+    await store.write(users.end_writing)
+    if settings.admin_token:
+        await store.write(users.set_admin_token, settings.admin_token)
+    elif announce and (token := await store.write(users.first_token)):
+        announce(f"Sign in as 'admin' with this access token, shown only now: {token}")
+
+
+@contextmanager
+def _start_errors(settings: Settings) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseFailed as error:
+        raise StartError(
+            f"The database in {settings.data_dir} cannot be opened for writing: {error.__cause__ or error}."
+        ) from error

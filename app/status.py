@@ -1,0 +1,188 @@
+"""The status map: the live view of every unfinished generation. The store is the truth."""
+
+import hashlib
+import json
+from dataclasses import replace
+from functools import cached_property
+from typing import Any
+from weakref import WeakValueDictionary
+
+from anyio import Event
+
+from app.errors import Failure
+from app.models import Generation, Phase, StatusName, TopicId, UserId, now
+
+
+class Snapshot:
+    """What a topic's status is at one moment; its JSON and ETag are made once, when first asked for."""
+
+    def __init__(
+        self,
+        topic_id: TopicId,
+        generation: Generation | None,
+        phase: Phase | None = None,
+        estimated_completion: str | None = None,
+    ) -> None:
+        self.topic_id = topic_id
+        self.generation = generation
+        self.phase = phase
+        self.estimated_completion = estimated_completion
+
+    @property
+    def status(self) -> StatusName:
+        return self.generation.status if self.generation else StatusName.IDLE
+
+    @cached_property
+    def body(self) -> bytes:
+        """The answer's body: JSON in UTF-8."""
+        return json.dumps({"data": self.document}, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @cached_property
+    def etag(self) -> str:
+        """A strong entity tag, with its quotes: the same if and only if the body is the same."""
+        return f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The status as the API shows it."""
+        generation = self.generation
+        if generation is None:
+            return {"topic_id": self.topic_id, "status": StatusName.IDLE} | _NEVER
+        ended = {"retryable": generation.retryable} if generation.status is StatusName.FAILED else {}
+        return {
+            "topic_id": self.topic_id,
+            "generation_id": generation.id,
+            "kind": generation.kind,
+            "status": generation.status,
+            "phase": self.phase or _phase(generation),
+            "progress_percent": generation.progress_percent,
+            "sections_done": generation.sections_done,
+            "sections_total": generation.sections_total,
+            "characters": generation.characters,
+            "attempt": generation.attempt,
+            "model": generation.model,
+            "created_at": generation.created_at,
+            "started_at": generation.started_at,
+            "completed_at": generation.completed_at,
+            "estimated_completion": self.estimated_completion,
+            "artifact_id": generation.artifact_id,
+            "error_code": generation.error_code,
+            "error_message": generation.error_message,
+            "usage": {
+                "input_tokens": generation.tokens.input,
+                "output_tokens": generation.tokens.output,
+                "cost_usd": None,
+            },
+        } | ended
+
+
+_NEVER: dict[str, Any] = dict.fromkeys(
+    ("generation_id", "kind", "phase", "model", "created_at", "started_at", "completed_at", "estimated_completion",
+     "artifact_id", "error_code", "error_message")
+) | {"progress_percent": 0, "sections_done": 0, "sections_total": 0, "characters": 0, "attempt": 0} | {
+    "usage": {"input_tokens": None, "output_tokens": None, "cost_usd": None}
+}  # fmt: skip
+
+
+def _phase(generation: Generation) -> Phase:
+    match generation.status:
+        case StatusName.QUEUED:
+            return Phase.QUEUED
+        case StatusName.GENERATING:
+            return Phase.PREPARING
+        case _:
+            return Phase.DONE
+
+
+class StatusMap:
+    """The live status of each unfinished generation, by topic.
+
+    Promises:
+    - Every change wakes everyone who waits for that topic, and nobody else; waiting costs nothing meanwhile.
+    - `progress_percent` never goes back within an attempt.
+    - What has ended is shown until `forget`, which follows once the store says the same.
+
+    Invariant: an entry is replaced, never changed, so a reader's snapshot stays what it was.
+    """
+
+    def __init__(self) -> None:
+        self._entries: dict[TopicId, Snapshot] = {}
+        self._changes: WeakValueDictionary[TopicId, Event] = WeakValueDictionary()
+        self.closed = False
+
+    def get(self, topic_id: TopicId) -> Snapshot | None:
+        """Return the live status of a topic; None: the store knows."""
+        return self._entries.get(topic_id)
+
+    def owner(self, topic_id: TopicId) -> UserId | None:
+        """Return whose topic it is that has a live status."""
+        entry = self._entries.get(topic_id)
+        return entry.generation.user_id if entry and entry.generation else None
+
+    def mark_queued(self, generation: Generation) -> None:
+        self._put(generation)
+
+    def mark_generating(self, generation: Generation) -> None:
+        self._put(generation)
+
+    def mark_progress(self, generation: Generation, phase: Phase, estimated_completion: str | None = None) -> None:
+        """Show how far a running generation is: `generation` holds the new figures."""
+        before = self._entries.get(generation.topic_id)
+        if before and before.generation and before.generation.attempt == generation.attempt:
+            percent = max(before.generation.progress_percent, generation.progress_percent)
+            generation = replace(generation, progress_percent=percent)
+        self._put(generation, phase, estimated_completion)
+
+    def mark_completed(self, generation: Generation) -> None:
+        self._put(generation)
+
+    def mark_failed(self, generation: Generation, failure: Failure) -> None:
+        """Show a generation as failed, whether or not the store could be told yet."""
+        self._put(
+            replace(
+                generation,
+                status=StatusName.FAILED,
+                error_code=failure.code,
+                error_message=str(failure),
+                retryable=failure.retryable,
+                completed_at=generation.completed_at or now(),
+            )
+        )
+
+    def mark_cancelled(self, generation: Generation) -> None:
+        """Show a generation as cancelled, whether or not the store could be told yet."""
+        completed_at = generation.completed_at or now()
+        self._put(replace(generation, status=StatusName.CANCELLED, completed_at=completed_at))
+
+    def forget(self, topic_id: TopicId) -> None:
+        """Drop a topic's live status: the store says the same and is asked from now on."""
+        self._entries.pop(topic_id, None)
+
+    def mark_deleted(self, topic_id: TopicId) -> None:
+        """Drop a topic that is no more; who waits for it looks and finds nothing."""
+        self.forget(topic_id)
+        self._wake(topic_id)
+
+    def next_change(self, topic_id: TopicId) -> Event:
+        """Return the event that the topic's next change sets. Take it, then look, then wait: no change is missed."""
+        event = self._changes.get(topic_id)
+        if event is None:
+            event = self._changes[topic_id] = Event()
+        if self.closed:
+            event.set()
+        return event
+
+    def close(self) -> None:
+        """Wake all who wait, now and later: the server is about to stop."""
+        self.closed = True
+        for topic_id in list(self._changes):
+            self._wake(topic_id)
+
+    def _put(self, generation: Generation, phase: Phase | None = None, estimated: str | None = None) -> None:
+        self._entries[generation.topic_id] = Snapshot(generation.topic_id, generation, phase, estimated)
+        self._wake(generation.topic_id)
+
+    def _wake(self, topic_id: TopicId) -> None:
+        event = self._changes.pop(topic_id, None)
+        if event is not None:
+            event.set()

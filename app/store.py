@@ -1,0 +1,199 @@
+"""The one door to SQLite: `read(query, …)` and `write(query, …)` take a plain function and its arguments."""
+
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+
+from anyio import CancelScope, Lock
+from anyio.lowlevel import checkpoint
+from sqlite_utils import Database
+
+from app.errors import DatabaseFailed
+from app.schema import migrate
+from app.threads import Threads
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+BUSY_SECONDS = 2.0
+"""How long a statement waits for a lock that another process holds. A thread cannot be cut, so it brings its limit."""
+
+OUTAGES = ("BUSY", "LOCKED", "READONLY", "FULL", "IOERR", "CANTOPEN", "PERM", "NOMEM", "PROTOCOL", "CORRUPT", "NOTADB")
+"""SQLite's result codes (sqlite.org/rescode.html) that come from outside; any other error is a bug of ours."""
+
+PRAGMAS = "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+
+
+class _Write:
+    """A write that waits for its transaction, then holds what came of it."""
+
+    def __init__(self, query: Callable[[Database], Any]) -> None:
+        self.query = query
+        self.done = False
+        self.result: Any = None
+        self.error: Exception | None = None
+
+    def end(self, result: Any, error: Exception | None) -> None:
+        self.done, self.result, self.error = True, result, error
+
+
+class Store:
+    """SQLite behind a bounded number of threads.
+
+    Promises:
+    - A write is one transaction, committed (synchronous = FULL) when `write` returns, without any effect when it
+      raises. Writes that wait while one transaction runs go together into the next (group commit), each in a
+      savepoint: one that fails leaves its neighbours alone.
+    - A write that was handed in is carried out whatever happens to its caller, who is told what came of it: a
+      cancellation is delivered at the caller's next checkpoint. It waits for at most the transaction that runs and
+      its own.
+    - Reads neither wait for writes nor hold them up, and see the last commit.
+    - A database that is locked, read-only or full raises DatabaseFailed; the store works again when it does.
+
+    Invariants: one writer connection, used under one lock; a reader connection is used by one thread at a time.
+    """
+
+    def __init__(self, path: Path, threads: Threads) -> None:
+        self._path = path
+        self._threads = threads
+        self._turn = Lock()
+        self._waiting: list[_Write] = []
+        self._writer: Database | None = None
+        self._readers: list[Database] = []
+
+    async def read(self, query: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a query on a reader connection. Raises DatabaseFailed, and what the query raises."""
+        return await self._threads.database(lambda: self._read(lambda db: query(db, *args, **kwargs)))
+
+    async def write(self, query: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a query in a transaction and commit it. Raises DatabaseFailed, and what the query raises.
+
+        The query may be run a second time from the start, so it must change nothing but the database.
+        """
+        await checkpoint()  # whoever is cancelled already leaves here, with nothing handed in
+        write = _Write(lambda db: query(db, *args, **kwargs))
+        self._waiting.append(write)
+        with CancelScope(shield=True):
+            async with self._turn:
+                if not write.done:
+                    batch, self._waiting = self._waiting, []
+                    await self._threads.database(self._commit, batch)
+        if write.error is not None:
+            raise write.error
+        return cast("T", write.result)
+
+    async def close(self) -> None:
+        """Close all connections. Nothing may be under way."""
+        with CancelScope(shield=True):
+            await self._threads.database(self._close)
+
+    def open(self) -> None:
+        """Open the writer and bring the tables up to date; blocks, so it runs in a thread."""
+        with _failures():
+            writer = _connect(self._path)
+            try:
+                writer.conn.execute("PRAGMA journal_mode = WAL")
+                migrate(writer)
+            except BaseException:
+                writer.conn.close()
+                raise
+            self._writer = writer
+
+    def _read(self, query: Callable[[Database], T]) -> T:
+        with _failures():
+            db = self._readers.pop() if self._readers else _connect(self._path, "PRAGMA query_only = ON;")
+            try:
+                return query(db)
+            finally:
+                self._readers.append(db)
+
+    def _commit(self, batch: list[_Write]) -> None:
+        """Run a batch in one transaction; where that fails as a whole, each write in its own."""
+        assert self._writer is not None
+        db = self._writer
+        try:
+            db.conn.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            for write in batch:
+                write.end(None, _public(error))
+            return
+        try:
+            for write in batch:
+                _run_in_savepoint(db, write)
+            db.conn.execute("COMMIT")
+        except sqlite3.Error as error:
+            db.rollback()
+            if len(batch) == 1:
+                batch[0].end(None, _public(error))
+            else:
+                for write in batch:
+                    self._commit([write])
+
+    def _close(self) -> None:
+        for db in self._readers:
+            db.conn.close()
+        self._readers.clear()
+        if self._writer is not None:
+            self._writer.conn.close()
+            self._writer = None
+
+
+@asynccontextmanager
+async def open_store(path: Path, threads: Threads) -> AsyncIterator[Store]:
+    """Open a database file, creating it where missing. Raises DatabaseFailed, or StartError for a newer database."""
+    store = Store(path, threads)
+    await threads.database(store.open)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def open_database(path: Path) -> Database:
+    """Open a database in this thread, with its tables up to date: for commands that run beside a server."""
+    db = _connect(path)
+    try:
+        db.conn.execute("PRAGMA journal_mode = WAL")
+        migrate(db)
+    except BaseException:
+        db.conn.close()
+        raise
+    return db
+
+
+def _connect(path: Path, more: str = "") -> Database:
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
+    connection.executescript(PRAGMAS + more)
+    return Database(connection)
+
+
+def _run_in_savepoint(db: Database, write: _Write) -> None:
+    """Run one write of a transaction. Raises the error when SQLite gave up the whole transaction for it."""
+    try:
+        with db.atomic():
+            result = write.query(db)
+        write.end(result, None)
+    except Exception as error:
+        if not db.conn.in_transaction:
+            raise
+        write.end(None, _public(error))
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _public(error) from error
+
+
+def _public(error: Exception) -> Exception:
+    """Return DatabaseFailed in the place of an error of SQLite that comes from outside; any other as it is."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    if isinstance(error, sqlite3.Error) and name.removeprefix("SQLITE_").startswith(OUTAGES):
+        failed = DatabaseFailed()
+        failed.__cause__ = error
+        return failed
+    return error
