@@ -30,7 +30,7 @@ class GuardedTCPServer(TCPServer):
 
     SEND_SECONDS = 10.0
     LINGER_SECONDS = 10.0
-    PIECE_BYTES = 2**40  # what has to get through within SEND_SECONDS: a client may be as slow as 6.5 kB/s
+    PIECE_BYTES = 2**16  # what has to get through within SEND_SECONDS: a client may be as slow as 6.5 kB/s
 
     async def run(self) -> None:
         self._sending = trio.CancelScope()

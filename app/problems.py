@@ -37,7 +37,8 @@ async def on_http_exception(request: Request[Any], error: Exception) -> Response
     """Answer what Starlette raised: no such path, no such method, a body that is too large."""
     assert isinstance(error, HTTPException)
     response = problem_response(request, BY_STATUS.get(error.status_code, MalformedRequest)())
-    response.headers.update(error.headers or {})
+    if error.headers and "Allow" in error.headers:
+        response.headers["Allow"] = ", ".join(sorted(error.headers["Allow"].split(", ")))
     return response
 
 

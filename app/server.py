@@ -51,8 +51,6 @@ async def serve(
     what crashed it otherwise.
     """
     app = create_app(settings, announce)
-    watch = LoopWatch(lambda task, took: log.warning("The loop was blocked for %.0f ms by %s", took * 1000, task))
-    trio.lowlevel.add_instrument(watch)
     remove_guard = guard.install()
     try:
         await hypercorn_serve(
@@ -65,7 +63,6 @@ async def serve(
         raise expected(error) or _cannot_listen(error) or error from None
     finally:
         remove_guard()
-        trio.lowlevel.remove_instrument(watch)
 
 
 async def serve_until_signal(settings: Settings, config: Config, announce: Announce | None) -> None:
@@ -81,16 +78,22 @@ async def serve_until_signal(settings: Settings, config: Config, announce: Annou
 
 async def _drain(app: Starlette, wait_for_stop: Callable[[], Awaitable[None]]) -> None:
     """Wait for the stop; then, while requests are still answered, let running work end or put it back."""
-    await wait_for_stop()
+    watch = LoopWatch(lambda task, took: log.warning("The loop was blocked for %.0f ms by %s", took * 1000, task))
+    trio.lowlevel.add_instrument(watch)
+    try:
+        await wait_for_stop()
+    finally:
+        trio.lowlevel.remove_instrument(watch)
     async with trio.open_nursery() as nursery:
-
-        async def hurry() -> None:
-            await wait_for_stop()
-            await app.state.runner.stop()
-
-        nursery.start_soon(hurry)
+        nursery.start_soon(_hurry, app, wait_for_stop)
         await app.state.runner.drain()
         nursery.cancel_scope.cancel()
+
+
+async def _hurry(app: Starlette, wait_for_stop: Callable[[], Awaitable[None]]) -> None:
+    """When the stop is asked for once more, put back at once what still runs."""
+    await wait_for_stop()
+    await app.state.runner.stop()
 
 
 def _cannot_listen(error: BaseException) -> StartError | None:

@@ -47,7 +47,7 @@ class Snapshot:
         """The status as the API shows it."""
         generation = self.generation
         if generation is None:
-            return {"topic_id": self.topic_id, "status": StatusName.IDLE} | _NEVER
+            return {"topic_id": self.topic_id} | _NEVER
         ended = {"retryable": generation.retryable} if generation.status is StatusName.FAILED else {}
         return {
             "topic_id": self.topic_id,
@@ -76,12 +76,13 @@ class Snapshot:
         } | ended
 
 
-_NEVER: dict[str, Any] = dict.fromkeys(
-    ("generation_id", "kind", "phase", "model", "created_at", "started_at", "completed_at", "estimated_completion",
-     "artifact_id", "error_code", "error_message")
-) | {"progress_percent": 0, "sections_done": 0, "sections_total": 0, "characters": 0, "attempt": 0} | {
-    "usage": {"input_tokens": None, "output_tokens": None, "cost_usd": None}
+_NEVER: dict[str, Any] = {
+    "generation_id": None, "kind": None, "status": StatusName.IDLE, "phase": None, "progress_percent": 0,
+    "sections_done": 0, "sections_total": 0, "characters": 0, "attempt": 0, "model": None, "created_at": None,
+    "started_at": None, "completed_at": None, "estimated_completion": None, "artifact_id": None, "error_code": None,
+    "error_message": None, "usage": {"input_tokens": None, "output_tokens": None, "cost_usd": None},
 }  # fmt: skip
+"""The status of a topic for which nothing was ever generated."""
 
 
 def _phase(generation: Generation) -> Phase:

@@ -213,15 +213,23 @@ def checkpointed_text(db: Database, generation_id: GenerationId) -> str:
 def _insert(db: Database, topic: dict[str, Any], order: Order, model: str, status: StatusName) -> Generation:
     created = now()
     begun = status is StatusName.GENERATING
+    typical = _typical_section(db, topic["language"])
     parameters = {
-        "topic_id": topic["id"], "user_id": topic["user_id"], "kind": Kind.REPORT, "status": status,
-        "topic": topic["topic"], "plan": topic["plan"], "language": topic["language"], "instructions": order.instructions, "model": model,
-        "attempt": int(begun), "sections_total": len(sections(topic["plan"])),
-        "expected_characters": expected_characters(
-            topic["plan"], topic["language"], _typical_section(db, topic["language"])
-        ),
-        "created_at": created, "started_at": created if begun else None,
-    }  # fmt: skip
+        "topic_id": topic["id"],
+        "user_id": topic["user_id"],
+        "kind": Kind.REPORT,
+        "status": status,
+        "topic": topic["topic"],
+        "plan": topic["plan"],
+        "language": topic["language"],
+        "instructions": order.instructions,
+        "model": model,
+        "attempt": int(begun),
+        "sections_total": len(sections(topic["plan"])),
+        "expected_characters": expected_characters(topic["plan"], topic["language"], typical),
+        "created_at": created,
+        "started_at": created if begun else None,
+    }
     columns = ", ".join(parameters)
     values = ", ".join(f":{name}" for name in parameters)
     try:

@@ -92,10 +92,10 @@ def _sentence(fault: Any) -> str:
             return "There is no such field."
         case "missing":
             return "This field is needed."
-        case "string_too_long" | "string_too_short":
-            limit = fault["ctx"].get("max_length", fault["ctx"].get("min_length"))
-            bound = "at most" if "max_length" in fault["ctx"] else "at least"
-            return f"This text needs {bound} {limit} characters."
+        case "too_long" | "string_too_long":
+            return f"This text has at most {fault['ctx']['max_length']:,} characters."
+        case "too_short" | "string_too_short":
+            return f"This text has at least {fault['ctx']['min_length']:,} characters."
         case _:
             message = str(fault["msg"]).removeprefix("Value error, ")
             return message[0].upper() + message[1:].rstrip(".") + "."

@@ -1,0 +1,56 @@
+"""Fixtures: the stand-in for Claude, the service in front of it, and the watch over the loop."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+
+from app.loopwatch import LoopWatch
+from app.settings import Settings
+from tests.claude import FakeClaude, claude_server
+from tests.service import Service, running, settings_for
+
+OUR_TASKS = ("app.", "generation ")
+"""How the names of tasks begin that run our own code; Hypercorn's run it too, under this name."""
+
+Start = Callable[..., AbstractAsyncContextManager[Service]]
+
+
+@pytest.fixture
+async def loop_watch() -> AsyncIterator[LoopWatch]:
+    """Fail the test when a step of the loop takes longer than 50 ms; the failure names the task."""
+    blocked: list[str] = []
+    watch = LoopWatch(lambda task, took: blocked.append(f"{task}: {took * 1000:.0f} ms"))
+    trio.lowlevel.add_instrument(watch)
+    yield watch
+    trio.lowlevel.remove_instrument(watch)
+    assert not blocked, f"the loop was blocked by {blocked}"
+
+
+@pytest.fixture
+async def claude() -> AsyncIterator[FakeClaude]:
+    """A stand-in for Claude that does what the test says."""
+    async with claude_server() as fake:
+        yield fake
+
+
+@pytest.fixture
+def settings(tmp_path: Path, claude: FakeClaude) -> Callable[..., Settings]:
+    """Make settings for a service in front of the stand-in, by names such as `max_queued=1`."""
+    return partial(settings_for, tmp_path / "data", claude.url)
+
+
+@pytest.fixture
+def start(claude: FakeClaude, settings: Callable[..., Settings], loop_watch: LoopWatch) -> Start:
+    """Start a service with settings of the test's own: `async with start(max_queued=1) as service`."""
+    return lambda **more: running(claude, settings(**more))
+
+
+@pytest.fixture
+async def service(start: Start) -> AsyncIterator[Service]:
+    """The service with its default settings."""
+    async with start() as running_service:
+        yield running_service

@@ -1,0 +1,119 @@
+"""The service as a test starts it: the real server on a real port, with the stand-in in Claude's place."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import trio
+
+from app.server import load_config, serve
+from app.settings import Settings, load_settings
+from tests.claude import FakeClaude
+
+ADMIN_TOKEN = "admin-token-of-the-tests"
+UNFINISHED = {"queued", "generating"}
+
+
+@dataclass(eq=False)
+class Service:
+    """A running service; `http` is signed in as admin. `stop` is a first signal, `hurry` a second."""
+
+    url: str
+    settings: Settings
+    claude: FakeClaude
+    http: httpx2.AsyncClient
+    stop: trio.Event = field(default_factory=trio.Event)
+    hurry: trio.Event = field(default_factory=trio.Event)
+    stopped: trio.Event = field(default_factory=trio.Event)
+
+    def client(self, token: str | None) -> httpx2.AsyncClient:
+        """Make another client, signed in with `token`; the caller closes it."""
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=30)
+
+    async def topic(self, topic: str = "A topic", **more: Any) -> int:
+        """Add a topic and return its id."""
+        answer = await self.http.post("/api/topics", json={"topic": topic, **more})
+        assert answer.status_code == 201, answer.text
+        return int(answer.json()["data"]["id"])
+
+    async def generate(self, topic_id: int, **more: Any) -> dict[str, Any]:
+        """Start a generation and return what the 202 says."""
+        answer = await self.http.post(f"/api/topics/{topic_id}/generate", json=more)
+        assert answer.status_code == 202, answer.text
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    async def status(self, topic_id: int) -> dict[str, Any]:
+        answer = await self.http.get(f"/api/topics/{topic_id}/status")
+        assert answer.status_code == 200, answer.text
+        data: dict[str, Any] = answer.json()["data"]
+        return data
+
+    async def wait_until(self, topic_id: int, *words: str, phase: str | None = None) -> dict[str, Any]:
+        """Follow a topic's status by long polls until it is one of these (and in this phase), and return it."""
+        etag = ""
+        with trio.fail_after(30):
+            while True:
+                answer = await self.http.get(
+                    f"/api/topics/{topic_id}/status", params={"wait": 20}, headers={"If-None-Match": etag}
+                )
+                if answer.status_code == 304:
+                    continue
+                etag, data = answer.headers["etag"], answer.json()["data"]
+                if data["status"] in words and phase in {None, data["phase"]}:
+                    found: dict[str, Any] = data
+                    return found
+
+    async def ended(self, topic_id: int) -> dict[str, Any]:
+        """Wait for the end of a topic's generation and return the last status."""
+        return await self.wait_until(topic_id, "completed", "failed", "cancelled")
+
+    async def shut_down(self) -> None:
+        """Stop the service as SIGTERM does, and wait until it is gone."""
+        self.stop.set()
+        with trio.fail_after(30):
+            await self.stopped.wait()
+
+
+def settings_for(data_dir: Path, claude_url: str, **more: object) -> Settings:
+    """Make settings as the environment would: `more` are variables without their prefix, such as max_queued=1."""
+    variables = {
+        "ANTHROPIC_API_KEY": "test-key",
+        "ANTHROPIC_BASE_URL": claude_url,
+        "LONGHAND_DATA_DIR": str(data_dir),
+        "LONGHAND_ADMIN_TOKEN": ADMIN_TOKEN,
+        "LONGHAND_DRAIN_SECONDS": "0",
+    }
+    return load_settings(variables | {f"LONGHAND_{name.upper()}": str(value) for name, value in more.items()})
+
+
+@asynccontextmanager
+async def running(claude: FakeClaude, settings: Settings) -> AsyncIterator[Service]:
+    """Run the service for as long as the block lasts, unless it is shut down before."""
+    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=30) as http:
+        service = Service("", settings, claude, http)
+
+        async with trio.open_nursery() as nursery:
+            (service.url,) = await nursery.start(_serve, service)
+            http.base_url = httpx2.URL(service.url)
+            yield service
+            service.stop.set()
+
+
+async def _serve(service: Service, *, task_status: trio.TaskStatus[list[str]]) -> None:
+    asked = 0
+
+    async def wait_for_stop() -> None:
+        nonlocal asked
+        asked += 1
+        await (service.stop if asked == 1 else service.hurry).wait()
+
+    config = load_config(None, "127.0.0.1:0")
+    try:
+        await serve(service.settings, config, None, wait_for_stop, task_status=task_status)
+    finally:
+        service.stopped.set()
