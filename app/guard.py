@@ -64,7 +64,7 @@ class GuardedTCPServer(TCPServer):
                 for start in range(0, len(data), self.PIECE_BYTES):
                     self._sending.deadline = trio.current_time() + self.SEND_SECONDS
                     await self.stream.send_all(data[start : start + self.PIECE_BYTES])
-        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):  # gone, or going
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
             return False
         return not self._sending.cancelled_caught
 

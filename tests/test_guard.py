@@ -61,20 +61,24 @@ class Service:
 
     def __init__(self) -> None:
         self.port = 0
+        self.listening = trio.Event()
         self.stop = trio.Event()
         self.scope = trio.CancelScope()
         self.ended = trio.Event()
         self.failure: Exception | None = None
 
-    async def run(self, app: ASGIApp, *, task_status: trio.TaskStatus[list[str]]) -> None:
+    async def run(self, app: ASGIApp) -> None:
         config = Config()
         config.bind = ["127.0.0.1:0"]
         config.graceful_timeout = GRACE_SECONDS
         config.errorlog = None
-        serve = partial(hypercorn.trio.serve, shutdown_trigger=self.stop.wait, task_status=task_status)
+        serve = partial(hypercorn.trio.serve, cast("Framework", app), config, shutdown_trigger=self.stop.wait)
         try:
             with self.scope:
-                await serve(cast("Framework", app), config)
+                async with trio.open_nursery() as nursery:
+                    [url] = await nursery.start(serve)
+                    self.port = int(url.rpartition(":")[2])
+                    self.listening.set()
         except ExceptionGroup as failure:
             self.failure = failure
         finally:
@@ -98,8 +102,8 @@ async def serving(*, stock: bool = False, **handlers: Handler) -> AsyncIterator[
     service = Service()
     try:
         async with trio.open_nursery() as nursery:
-            [url] = await nursery.start(service.run, app)
-            service.port = int(url.rpartition(":")[2])
+            nursery.start_soon(service.run, app)
+            await service.listening.wait()
             yield service
             nursery.cancel_scope.cancel()
     finally:
@@ -414,7 +418,7 @@ async def test_a_client_that_reads_slowly_gets_the_whole_response(clock: MockClo
     received = bytearray()
     async with serving(large=large) as service, await service.connect() as client:
         await client.send_all(LAST % b"large")
-        while len(received) < LARGE:
+        for _ in range(16):
             await blocked()
             clock.jump(GuardedTCPServer.SEND_SECONDS - 1)
             with trio.fail_after(5):
@@ -443,8 +447,10 @@ async def test_an_app_that_is_cancelled_in_a_send_does_not_tear_the_response(clo
 
 
 async def test_what_a_connection_leaves_behind_is_cancelled(clock: MockClock) -> None:
+    endless = Endless()
+
     async def deaf(receive: Receive, send: Send) -> None:
-        await large(receive, send)
+        await endless(receive, send)
         await trio.sleep_forever()
 
     async with serving(deaf=deaf) as service:
@@ -454,10 +460,29 @@ async def test_what_a_connection_leaves_behind_is_cancelled(clock: MockClock) ->
             await blocked()
             clock.jump(GuardedTCPServer.SEND_SECONDS)
             assert await living() > tasks
+            assert endless.told.is_set()
 
             clock.jump(GuardedTCPServer.LINGER_SECONDS)
 
             assert await living() == tasks
+
+
+async def test_a_client_that_leaves_in_mid_response_raises_nothing_in_the_app() -> None:
+    returned = trio.Event()
+
+    async def chunked(receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send(body(bytes(LARGE)))
+        returned.set()
+
+    async with serving(chunked=chunked) as service:
+        async with await service.connect() as client:
+            await client.send_all(GET % b"chunked")
+            await blocked()
+
+        await blocked()
+
+        assert returned.is_set()
 
 
 @pytest.mark.parametrize("stock", [pytest.param(False, id="guarded"), pytest.param(True, id="stock")])
@@ -557,11 +582,12 @@ async def test_cancelling_the_server_in_a_send_ends_it_at_once_but_not_the_stock
 
 
 async def test_a_cancelled_connection_sends_nothing_more_even_behind_a_shield() -> None:
+    go_on = trio.Event()
+
     async def stubborn(receive: Receive, send: Send) -> None:
-        await send(head(LARGE))
         with trio.CancelScope(shield=True):
-            await send(body(bytes(LARGE), more=True))
-            await send(body(b"more", more=True))
+            await go_on.wait()
+            await large(receive, send)
 
     async with serving(stubborn=stubborn) as service, await service.connect() as client:
         await client.send_all(GET % b"stubborn")
@@ -569,15 +595,20 @@ async def test_a_cancelled_connection_sends_nothing_more_even_behind_a_shield() 
 
         service.scope.cancel()
         await blocked()
+        go_on.set()
+        await blocked()
 
         assert service.ended.is_set()
 
 
 def test_what_install_replaced_can_be_put_back() -> None:
-    before = vars(run)["TCPServer"], vars(tcp_server)["TaskGroup"]
+    leave = install(TCPServer, TaskGroup)
 
     undo = install()
-    assert (vars(run)["TCPServer"], vars(tcp_server)["TaskGroup"]) == (GuardedTCPServer, GuardedTaskGroup)
+    installed = vars(run)["TCPServer"], vars(tcp_server)["TaskGroup"]
     undo()
+    put_back = vars(run)["TCPServer"], vars(tcp_server)["TaskGroup"]
+    leave()
 
-    assert (vars(run)["TCPServer"], vars(tcp_server)["TaskGroup"]) == before
+    assert installed == (GuardedTCPServer, GuardedTaskGroup)
+    assert put_back == (TCPServer, TaskGroup)

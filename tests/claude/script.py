@@ -94,14 +94,10 @@ class Script:
     @classmethod
     def error(cls, status: int, error_type: str, message: str, retry_after: float | None = None) -> "Script":
         """Refuse the call before the stream."""
-        return cls(
-            fault=Fault.STATUS, status=status, error_type=error_type, message=message, retry_after=retry_after
-        )
+        return cls(fault=Fault.STATUS, status=status, error_type=error_type, message=message, retry_after=retry_after)
 
     @classmethod
-    def error_event(
-        cls, error_type: str = "overloaded_error", message: str = "Overloaded", at: int = 0
-    ) -> "Script":
+    def error_event(cls, error_type: str = "overloaded_error", message: str = "Overloaded", at: int = 0) -> "Script":
         """Break the stream off with an `error` event."""
         return cls(fault=Fault.ERROR_EVENT, error_type=error_type, message=message, at=at)
 
@@ -129,9 +125,7 @@ class Script:
             input=wire.estimated_tokens(wire.prompt_texts(body)),
             output=wire.estimated_tokens([*thoughts, self.text]),
         )
-        return wire.Answer(
-            message_id, body["model"], self.cut, self.tokens or estimated, thoughts, self.stop_reason
-        )
+        return wire.Answer(message_id, body["model"], self.cut, self.tokens or estimated, thoughts, self.stop_reason)
 
 
 Chooser: TypeAlias = Callable[[dict[str, Any]], Script]

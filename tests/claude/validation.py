@@ -7,9 +7,7 @@ from typing import Any
 
 from app import wire
 
-PREFILL = (
-    "This model does not support assistant message prefill. The conversation must end with a user message."
-)
+PREFILL = "This model does not support assistant message prefill. The conversation must end with a user message."
 
 
 @dataclass(frozen=True, slots=True)
