@@ -2,13 +2,13 @@
 
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
-    aclosing,
     asynccontextmanager,
     contextmanager,
+    suppress,
 )
 from dataclasses import dataclass, replace
 from math import inf
@@ -16,7 +16,7 @@ from typing import Any, Protocol, cast
 
 import anthropic
 import httpx2
-from anthropic import AsyncAnthropic, AsyncAPIResponse, AsyncStream, DefaultAsyncHttpxClient
+from anthropic import AsyncAnthropic, AsyncAPIResponse, DefaultAsyncHttpxClient
 from anyio import CancelScope, Event, Lock, current_time, move_on_after
 
 from app.errors import (
@@ -31,12 +31,16 @@ from app.models import Tokens
 from app.offline import OfflineTransport
 from app.prompts import Prompt
 from app.settings import Settings
+from app.wire import EventReader
 
 STARTS_AT_ONCE = 8
 """How many calls may be between connect and first byte. Opening one costs about 2 ms of the loop's time."""
 
 START_SECONDS = 0.05
 """After this long a call that still has no answer no longer holds up the next: it costs nothing while it waits."""
+
+END_SECONDS = 1.0
+"""How long the response of a whole answer may take to end, for its connection to serve the next call."""
 
 TOKEN_NAMES = {
     "input": "input_tokens",
@@ -85,9 +89,10 @@ class Pace:
     async def turn(self) -> _Turn:
         async with self._line:
             if len(self._starting) >= STARTS_AT_ONCE:
-                first = self._starting.popleft()
+                first = self._starting[0]
                 with move_on_after(first.began + START_SECONDS - current_time()):
                     await first.answered.wait()
+                self._starting.popleft()
             turn = _Turn(current_time(), Event())
             self._starting.append(turn)
             return turn
@@ -128,14 +133,12 @@ class Claude:
                 response = await stack.enter_async_context(self._call(prompt))
             turn.answered.set()
             listener.connected(response.headers.get("request-id"))
-            stream = cast("AsyncGenerator[Any]", AsyncStream.raw_events(response.http_response))
-            events = await stack.enter_async_context(aclosing(stream))
+            events = _Events(await stack.enter_async_context(_to_the_end(response.http_response.aiter_bytes())))
             answer = _Answer()
             while not answer.stopped:
                 patience.deadline = current_time() + self._timeout
                 with _failures():
-                    event = await anext(events)
-                    text = answer.read(event.event or "", event.data)
+                    text = answer.read(*await events.next())
                 patience.deadline = inf
                 if answer.changed:
                     listener.counted(answer.tokens)
@@ -153,6 +156,35 @@ class Claude:
             messages=cast("Any", [{"role": role, "content": text} for role, text in prompt.messages]),
             stream=True,
         )
+
+
+@asynccontextmanager
+async def _to_the_end(chunks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterator[bytes]]:
+    """Leave none of the generators behind a response in mid-air: after a whole answer they run to their end, after
+    anything else they are cut where they next wait."""
+    seconds = 0.0
+    try:
+        yield chunks
+        seconds = END_SECONDS
+    finally:
+        with move_on_after(seconds, shield=True), suppress(httpx2.HTTPError):
+            async for _ in chunks:
+                pass
+
+
+class _Events:
+    """The events of a stream, one by one."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._reader = EventReader()
+        self._whole: deque[tuple[str, str]] = deque()
+
+    async def next(self) -> tuple[str, str]:
+        """Return the next event's name and data. Raises StopAsyncIteration at the end of the stream."""
+        while not self._whole:
+            self._whole.extend(self._reader.feed(await anext(self._chunks)))
+        return self._whole.popleft()
 
 
 class _Answer:
@@ -178,7 +210,7 @@ class _Answer:
                 self._count(json.loads(data)["message"]["usage"])
             case "message_delta":
                 message = json.loads(data)
-                self.stop_reason = message["delta"].get("stop_reason") or self.stop_reason
+                self.stop_reason = str(message["delta"].get("stop_reason") or self.stop_reason)
                 self._count(message["usage"])
             case "message_stop":
                 self.stopped = True
@@ -187,7 +219,7 @@ class _Answer:
         return ""
 
     def _count(self, usage: dict[str, Any]) -> None:
-        told = {ours: usage[theirs] for ours, theirs in TOKEN_NAMES.items() if usage.get(theirs) is not None}
+        told = {ours: int(usage[theirs]) for ours, theirs in TOKEN_NAMES.items() if usage.get(theirs) is not None}
         self.tokens = replace(self.tokens, **told)
         self.changed = True
 
@@ -226,7 +258,7 @@ def _failure_in_stream(error: dict[str, Any]) -> Failure:
     match error.get("type"):
         case "authentication_error" | "permission_error":
             return ClaudeAuth()
-        case "invalid_request_error":
+        case "invalid_request_error" | "not_found_error" | "request_too_large" | "billing_error":
             return ClaudeRequest(message)
         case "timeout_error":
             return ClaudeTimeout()

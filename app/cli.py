@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TextIO, TypeVar
 
 import click
 import trio
@@ -27,7 +27,9 @@ from app.store import open_database
 from app.write import Assignment, write_report
 
 DATA_DIR = click.option(
-    "--data-dir", type=click.Path(file_okay=False, path_type=Path), help="Where everything is kept."
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where everything is kept, instead of LONGHAND_DATA_DIR or ./data.",
 )
 USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
@@ -67,16 +69,16 @@ def serve(bind: str | None, config: Path | None, data_dir: Path | None) -> None:
     start_logging(logging.INFO)
     try:
         trio.run(serve_until_signal, settings, load_config(config, bind), announce)
-    except LonghandError:
-        raise
-    except BaseException as error:
+    except Exception as error:
+        if expected(error):
+            raise
         logging.getLogger("longhand.server").critical("The server crashed", exc_info=error)
         raise StartError("The server crashed; the log says where.") from error
 
 
 @main.command()
 @click.argument("topic")
-@click.option("--plan", type=click.File(encoding="utf-8"), help="A file with the outline; - reads standard input.")
+@click.option("--plan", type=click.File(encoding="utf-8-sig"), help="A file with the outline; - is standard input.")
 @click.option("--language", default="ko", show_default=True, help="A BCP 47 tag, such as en.")
 @click.option("--instructions", default="", help="What else to mind.")
 @click.option("--model", help="One of the allowed models.")
@@ -86,15 +88,19 @@ def write(
     topic: str, plan: Any, language: str, instructions: str, model: str | None, output: Path | None,
     data_dir: Path | None,
 ) -> None:  # fmt: skip
-    """Write a report on TOPIC and wait for it: the whole service, in this process."""
-    start_logging(logging.ERROR)
-    assignment = Assignment(topic, plan.read() if plan else "", language, instructions, model)
+    """Write a report on TOPIC and wait for it. The whole service runs in this process meanwhile.
+
+    Without -o, the file gets a name from the topic and lands where you are; no other file is overwritten. Exit codes:
+    0 when the report is written, 1 when it is not, 2 for wrong settings, 130 after Ctrl-C.
+    """
+    start_logging(logging.CRITICAL)  # what went wrong with the report is said in one line at the end
+    assignment = Assignment(topic, read_plan(plan) if plan else "", language, instructions, model)
     sys.exit(trio.run(write_report, settings_of(data_dir), assignment, output))
 
 
 @main.group()
 def user() -> None:
-    """Users."""
+    """Add users."""
 
 
 @user.command("add")
@@ -113,15 +119,17 @@ def add_user(name: str, *, admin: bool, data_dir: Path | None) -> None:
             users.add_token(db, added.id, token, "first token")
         return added is not None
 
-    if not in_database(data_dir, add):
-        raise click.ClickException(f"There is a user '{name}' already. Give them a token with 'longhand token add'.")
+    if not in_database(data_dir, add, create=True):
+        raise click.ClickException(
+            f"There is a user '{name}' already. Give them a token with 'longhand token add {name}'."
+        )
     print(f"Added the user '{name}'. This is their access token, shown only now:")
     print(token)
 
 
 @main.group()
 def token() -> None:
-    """Access tokens."""
+    """Add, list and revoke access tokens."""
 
 
 @token.command("add")
@@ -139,7 +147,7 @@ def add_token(name: str, label: str, data_dir: Path | None) -> None:
         return owner is not None
 
     if not in_database(data_dir, add):
-        raise click.ClickException(f"There is no user '{name}'. Add them with 'longhand user add'.")
+        raise click.ClickException(f"There is no user '{name}'. Add them with 'longhand user add {name}'.")
     print(f"This is an access token for '{name}', shown only now:")
     print(fresh)
 
@@ -157,7 +165,7 @@ def list_tokens(data_dir: Path | None) -> None:
 @click.argument("token_id", type=int)
 @DATA_DIR
 def revoke_token(token_id: int, data_dir: Path | None) -> None:
-    """Revoke the access token with this id; when the command returns, no server takes it any more."""
+    """Revoke the access token TOKEN_ID. When the command returns, no server takes it any more."""
     if not in_database(data_dir, lambda db: users.revoke_token(db, TokenId(token_id))):
         raise click.ClickException(f"There is no valid token {token_id}. 'longhand token list' shows them.")
     time.sleep(MEMORY_SECONDS)  # a running server may remember it for this long
@@ -170,17 +178,30 @@ def settings_of(data_dir: Path | None) -> Settings:
     return load_settings(environment() | chosen)
 
 
-def in_database(data_dir: Path | None, query: Callable[[Database], T]) -> T:
-    """Run a query in one transaction of the data directory's database, beside a running server or without one."""
+def read_plan(file: TextIO) -> str:
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise click.BadParameter("the plan is not text in UTF-8", param_hint="'--plan'") from error
+
+
+def in_database(data_dir: Path | None, query: Callable[[Database], T], *, create: bool = False) -> T:
+    """Run a query in one transaction of the data directory's database, beside a running server or without one.
+
+    Raises StartError, also where there is no database and none is to be created.
+    """
     directory = settings_of(data_dir).data_dir
-    make_directory(directory)
+    if create:
+        make_directory(directory)
+    elif not (directory / DATABASE).exists():
+        raise StartError(f"There is no database in {directory}. Name its directory with --data-dir.")
     try:
         with closing(open_database(directory / DATABASE)) as db:
             db.conn.execute("BEGIN IMMEDIATE")
             result = query(db)
             db.conn.execute("COMMIT")
             return result
-    except sqlite3.OperationalError as error:
+    except sqlite3.DatabaseError as error:
         raise StartError(f"The database in {directory} cannot be used: {error}.") from error
 
 

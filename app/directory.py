@@ -38,9 +38,11 @@ def hold_directory(path: Path) -> Iterator[None]:
 
 
 def make_directory(path: Path) -> None:
-    """Make a data directory that is its owner's alone. Raises StartError."""
+    """Make a data directory that is its owner's alone, and the database in it. Raises StartError."""
     try:
         (path / REPORTS).mkdir(parents=True, exist_ok=True, mode=0o700)
         path.chmod(0o700)
+        (path / DATABASE).touch()
+        (path / DATABASE).chmod(0o600)  # what SQLite puts beside it gets the same
     except OSError as error:
         raise StartError(f"The data directory {path} cannot be made: {error.strerror}.") from error

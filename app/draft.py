@@ -33,7 +33,8 @@ class Draft:
     """A report while it is written; listens to Claude.
 
     Promises:
-    - Every call to Claude has a row in the ledger: opened before the call, closed whatever happens to it.
+    - Every call to Claude has a row in the ledger: opened before the call, closed whatever happens to it. What the
+      database does not take at the call's end stays with the job, for `settle_call`.
     - The job's generation always holds the progress so far.
     - Text is kept in the store as it comes; a checkpoint that cannot be written is tried again with the next piece.
     """
@@ -133,10 +134,11 @@ class Draft:
             latency_ms=round((current_time() - self._called_at) * 1000),
             first_token_ms=first,
         )
+        self._job.unclosed = call_id, end
         try:
-            await self._store.write(usage.close_call, call_id, end)
+            await settle_call(self._job, self._store)
         except DatabaseFailed:
-            log.warning("[BACKGROUND] Ledger row %s left open %s", call_id, self._names, exc_info=True)
+            log.warning("[BACKGROUND] Ledger row %s not closed yet %s", call_id, self._names, exc_info=True)
 
     def _show(self, phase: Phase) -> None:
         self._phase = phase
@@ -158,3 +160,15 @@ class Draft:
 
     def _log(self, step: str, more: str = "") -> None:
         log.info("[BACKGROUND] %s %s%s", step, self._names, more)
+
+
+async def settle_call(job: Job, store: Store) -> None:
+    """Close the ledger's row of a call that has ended, unless that is done. Raises DatabaseFailed: try again later."""
+    if job.unclosed is None:
+        return
+    ended, job.unclosed = job.unclosed, None
+    try:
+        await store.write(usage.close_call, *ended)
+    except DatabaseFailed:
+        job.unclosed = ended
+        raise

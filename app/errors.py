@@ -166,14 +166,17 @@ class Superseded(Exception):
 
 
 class Failure(LonghandError):
-    """The end of a generation that could not be completed. `retryable`: whether the same call may succeed later."""
+    """The end of a generation that could not be completed. `retryable`: whether the same call may succeed later.
+
+    Its text can be stored and sent, whatever the message came from: a half of a character becomes `?`.
+    """
 
     code: ClassVar[str]
     message: ClassVar[str]
     retryable: ClassVar[bool] = True
 
     def __init__(self, message: str | None = None) -> None:
-        super().__init__(message or self.message)
+        super().__init__((message or self.message).encode(errors="replace").decode())
 
 
 class ClaudeTimeout(Failure):

@@ -18,6 +18,7 @@ class Files:
     - A file is whole or not there: it is written beside, synced and renamed, and its directory synced.
     - The name follows from the generation, so an attempt that was cut off is overwritten by the next and removed by
       `discard`; nothing is left to search for.
+    - Files and directories are their owner's alone, whatever the umask.
     - All methods block no loop (they run in threads) and raise OSError as it comes.
     """
 
@@ -54,14 +55,15 @@ class Files:
         await self._threads.files(self._clear_trash, topic_id)
 
     def _path(self, topic_id: TopicId, generation_id: GenerationId) -> Path:
-        return self._directory / str(topic_id) / f"{generation_id}.md"
+        return report_path(self._directory, topic_id, generation_id)
 
     def _save(self, path: Path, text: str) -> SavedFile:
         content = text.encode()
         made = not path.parent.exists()
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
             with _beside(path).open("wb") as file:
+                os.fchmod(file.fileno(), 0o600)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -77,7 +79,7 @@ class Files:
     def _set_aside(self, topic_id: TopicId) -> None:
         source = self._directory / str(topic_id)
         if source.exists():
-            (self._directory / TRASH).mkdir(parents=True, exist_ok=True)
+            (self._directory / TRASH).mkdir(parents=True, exist_ok=True, mode=0o700)
             source.rename(self._directory / TRASH / str(topic_id))
 
     def _restore(self, topic_id: TopicId) -> None:
@@ -93,14 +95,19 @@ class Files:
         shutil.rmtree(self._directory / TRASH / str(topic_id), ignore_errors=True)
 
 
+def report_path(directory: Path, topic_id: TopicId, generation_id: GenerationId) -> Path:
+    """Return where in the directory of report files a generation's report stands."""
+    return directory / str(topic_id) / f"{generation_id}.md"
+
+
 def _beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.part")
 
 
 def _discard(path: Path) -> None:
     """Remove a report and its unfinished neighbour, and the topic's directory when that was all."""
-    path.unlink(missing_ok=True)
     _beside(path).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     if path.parent.exists() and not any(path.parent.iterdir()):
         path.parent.rmdir()
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from anyio import move_on_after
 
 from app.claude import Claude
-from app.draft import Draft
-from app.errors import ClaudeStream, DatabaseFailed, Refused, Superseded, failure_of
+from app.draft import Draft, settle_call
+from app.errors import ClaudeStream, Refused, Superseded, failure_of
 from app.files import Files
 from app.job import Job
 from app.models import Generation, StatusName
@@ -75,6 +75,7 @@ async def produce(job: Job, tools: Tools) -> Generation:
     text = whole_text(draft.text, stop_reason)
 
     draft.saving()
+    await settle_call(job, tools.store)
     saved = await tools.files.save(generation.topic_id, generation.id, text)
     # A cancel from here on either finds the report completed or has its file removed by `conclude`.
     return await tools.store.write(
@@ -102,32 +103,38 @@ async def conclude(job: Job, completed: Generation | None, tools: Tools) -> None
             job.generation.topic_id, job.generation.id,
         )  # fmt: skip
     else:
+        job.unrecorded = True  # what stays if the time is up below
         await discard_file(job, tools)
         await record(job, tools)
         show_end(job, tools)
 
 
 async def record(job: Job, tools: Tools) -> None:
-    """Write into the store how a generation ended that is not completed: failed, cancelled, or back in the queue."""
-    if job.generation.status is StatusName.QUEUED and not (job.failure or job.cancel_requested):
-        return  # it never began, and is where it belongs
+    """Write into the store how a generation ended that is not completed; `job.unrecorded` says whether that is left."""
+    job.unrecorded = True
     try:
-        if job.failure is not None:
-            job.generation = await tools.store.write(generations.fail_generation, job.generation, job.failure)
-        elif job.cancel_requested:
-            job.generation = await tools.store.write(generations.cancel_generation, job.generation)
-        else:
-            job.generation = await tools.store.write(generations.put_back_generation, job.generation)
-        job.unrecorded = False
-    except DatabaseFailed:
-        job.unrecorded = True
+        await settle_call(job, tools.store)
+        await write_end(job, tools.store)
+    except Superseded:
+        job.superseded = True
+    except Exception:  # the store is away, or refuses this one: that must not cancel its siblings
         log.exception(
             "[BACKGROUND] End of generation not recorded yet topic=%s generation=%s",
             job.generation.topic_id, job.generation.id,
         )  # fmt: skip
-    except Superseded:
-        job.superseded = True
-        job.unrecorded = False
+        return
+    job.unrecorded = False
+
+
+async def write_end(job: Job, store: Store) -> None:
+    """End a generation as failed or cancelled, or put it back in the queue where neither is so."""
+    if job.failure is not None:
+        job.generation = await store.write(generations.fail_generation, job.generation, job.failure)
+        return
+    if job.generation.status is not StatusName.QUEUED and not job.cancel_requested:
+        job.generation = await store.write(generations.put_back_generation, job.generation)
+    if job.cancel_requested:  # from the start, or while it was put back
+        job.generation = await store.write(generations.cancel_generation, job.generation)
 
 
 def show_end(job: Job, tools: Tools) -> None:

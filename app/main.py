@@ -4,21 +4,19 @@ import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 from dotenv import dotenv_values
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 
-from app.errors import Problem
-from app.middleware import RequestMiddleware
+from app.errors import Problem, SettingsError
+from app.middleware import BodyMiddleware, RequestMiddleware
 from app.problems import on_http_exception, on_problem
 from app.routes import artifacts, generations, operations, status, topics
 from app.settings import Settings, load_settings
 from app.state import Announce, State, open_state
-
-MAX_BODY = 1024 * 1024
-"""Bytes a request's body may have."""
 
 
 def create_app(settings: Callable[[], Settings] | Settings, announce: Announce | None) -> Starlette:
@@ -34,18 +32,23 @@ def create_app(settings: Callable[[], Settings] | Settings, announce: Announce |
             app.state.runner = state["runner"]
             yield state
 
-    return Starlette(
+    application = Starlette(
         routes=[*operations.routes, *topics.routes, *generations.routes, *status.routes, *artifacts.routes],
-        middleware=[Middleware(RequestMiddleware)],
+        middleware=[Middleware(RequestMiddleware), Middleware(BodyMiddleware)],
         exception_handlers={Problem: on_problem, HTTPException: on_http_exception},
         lifespan=lifespan,
-        max_body_size=MAX_BODY,
     )
+    application.router.redirect_slashes = False  # a path with one slash too many is unknown: 404
+    return application
 
 
 def environment() -> dict[str, str]:
-    """Return the environment variables, over those of a `.env` file in the current directory."""
-    return {name: value for name, value in dotenv_values(".env").items() if value is not None} | dict(os.environ)
+    """Return the environment variables, over those of a `.env` file in the current directory. Raises SettingsError."""
+    try:
+        from_file = dotenv_values(".env")
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"The file .env in {Path.cwd()} cannot be read: {error}.") from error
+    return {name: value for name, value in from_file.items() if value is not None} | dict(os.environ)
 
 
 app = create_app(

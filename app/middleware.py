@@ -1,19 +1,26 @@
-"""Plain ASGI middleware: request ids, the log of requests, and the last resort for bugs."""
+"""Plain ASGI middleware: request ids, the log of requests, the last resort for bugs, and the bounds of bodies."""
 
 import logging
 import re
 import secrets
 
-from anyio import current_time
+from anyio import current_time, move_on_after
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.problems import on_bug
+from app.errors import BodyTooLarge
+from app.problems import on_bug, problem_response
 
 access_log = logging.getLogger("longhand.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
+
+MAX_BODY = 2**20
+"""Bytes a request's body may have."""
+
+DISCARD_BYTES, DISCARD_SECONDS = 2**24, 5.0
+"""How much more of a body that nobody reads is taken in before the answer, and for how long."""
 
 
 class RequestMiddleware:
@@ -55,3 +62,51 @@ class RequestMiddleware:
                 scope["method"], scope["raw_path"].decode("ascii", "replace"), status or "-",
                 (current_time() - began) * 1000, request_id,
             )  # fmt: skip
+
+
+class BodyMiddleware:
+    """Around every request: bounds its body.
+
+    Promises:
+    - A body that is declared to have more than `MAX_BODY` bytes is refused; who reads more than that of another gets
+      BodyTooLarge.
+    - What nobody has read when the answer begins is taken in first and dropped, within bounds, so that the client finds
+      the answer instead of a connection that was reset under it; beyond the bounds the connection is closed.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        declared = int(headers.get("content-length", "0"))
+        taken, whole = 0, not declared and "transfer-encoding" not in headers
+
+        async def take() -> Message:
+            nonlocal taken, whole
+            message = await receive()
+            taken += len(message.get("body", b""))
+            whole = not message.get("more_body", False)
+            return message
+
+        async def receive_within_bounds() -> Message:
+            message = await take()
+            if taken > MAX_BODY:
+                raise BodyTooLarge
+            return message
+
+        async def send_after_body(message: Message) -> None:
+            if message["type"] == "http.response.start" and not whole:
+                limit = taken + DISCARD_BYTES
+                with move_on_after(DISCARD_SECONDS):
+                    while not whole and taken < limit:
+                        await take()
+                if not whole and scope["http_version"].startswith("1"):
+                    MutableHeaders(scope=message)["Connection"] = "close"
+            await send(message)
+
+        too_large = problem_response(Request(scope), BodyTooLarge()) if declared > MAX_BODY else None
+        await (too_large or self._app)(scope, receive_within_bounds, send_after_body)

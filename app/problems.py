@@ -3,24 +3,18 @@
 import json
 import logging
 from typing import Any
+from urllib.parse import quote
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.errors import (
-    BodyTooLarge,
-    InternalError,
-    MalformedRequest,
-    MethodNotAllowed,
-    NotFound,
-    Problem,
-)
+from app.errors import InternalError, MalformedRequest, MethodNotAllowed, NotFound, Problem
 
 log = logging.getLogger("longhand.problems")
 
 BY_STATUS: dict[int, type[Problem]] = {
-    problem.status: problem for problem in (MalformedRequest, NotFound, MethodNotAllowed, BodyTooLarge)
+    problem.status: problem for problem in (MalformedRequest, NotFound, MethodNotAllowed)
 }
 """What Starlette itself answers, in our words."""
 
@@ -29,12 +23,12 @@ async def on_problem(request: Request[Any], error: Exception) -> Response:
     """Answer a problem that a handler raised."""
     assert isinstance(error, Problem)
     if error.status >= 500 and error.__cause__ is not None:
-        log.error("%s %s: %s", request.method, request.url.path, error.__cause__, exc_info=error)
+        log.error("%s %s: %s", request.method, instance(request), error.__cause__, exc_info=error)
     return problem_response(request, error)
 
 
 async def on_http_exception(request: Request[Any], error: Exception) -> Response:
-    """Answer what Starlette raised: no such path, no such method, a body that is too large."""
+    """Answer what Starlette raised: no such path, no such method."""
     assert isinstance(error, HTTPException)
     response = problem_response(request, BY_STATUS.get(error.status_code, MalformedRequest)())
     if error.headers and "Allow" in error.headers:
@@ -44,7 +38,7 @@ async def on_http_exception(request: Request[Any], error: Exception) -> Response
 
 def on_bug(request: Request[Any], error: Exception) -> Response:
     """Answer what nobody expected, and log it with its traceback."""
-    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    log.error("%s %s failed", request.method, instance(request), exc_info=error)
     return problem_response(request, InternalError())
 
 
@@ -55,10 +49,15 @@ def problem_response(request: Request[Any], problem: Problem) -> Response:
         "title": problem.title,
         "status": problem.status,
         "detail": problem.detail,
-        "instance": request.scope["raw_path"].decode("ascii", "replace"),
+        "instance": instance(request),
         "code": problem.code,
         "request_id": request.scope.get("request_id"),
         **problem.extensions,
     }
     content = json.dumps(document, ensure_ascii=False).encode()
     return Response(content, problem.status, problem.headers, media_type="application/problem+json")
+
+
+def instance(request: Request[Any]) -> str:
+    """Return the request's path as a URI reference: what a client sent unencoded is percent-encoded."""
+    return quote(request.scope["raw_path"], safe="/%:@!$&'()*+,;=~")

@@ -4,7 +4,7 @@ import re
 import unicodedata
 
 SECTION = re.compile(r"^##[ \t]+(\S.*?)[ \t#]*$", re.MULTILINE)
-FENCE = re.compile(r"^(```|~~~).*?(?:^\1[`~]*[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^((`|~)\2\2).*?(?:^\1\2*[ \t\r]*$|\Z)", re.MULTILINE | re.DOTALL)
 
 TYPICAL_SECTIONS = 5
 TYPICAL_CHARACTERS = {"ko": 900, "ja": 900, "zh": 700}
@@ -33,21 +33,26 @@ def progress_percent(characters: int, expected: int) -> int:
 
 
 class HeadingCounter:
-    """Counts the `## ` headings of a text that arrives in pieces; each character is looked at once."""
+    """Counts the `## ` headings in the whole lines of a text that arrives in pieces.
+
+    Promises: it agrees with `sections`, however the text is cut; each character is looked at once.
+    """
 
     def __init__(self) -> None:
         self.headings = 0
-        self._line = ""
+        self._line: list[str] = []
         self._fence = ""
 
     def feed(self, piece: str) -> None:
-        *whole, self._line = (self._line + piece).split("\n")
-        for line in whole:
-            self._read(line)
+        end, *starts = piece.split("\n")
+        self._line.append(end)
+        for start in starts:
+            self._read("".join(self._line))
+            self._line = [start]
 
     def _read(self, line: str) -> None:
         if self._fence:
-            if line.startswith(self._fence) and not line.strip(self._fence[0] + " \t\r"):
+            if line.startswith(self._fence) and not line.rstrip(" \t\r").strip(self._fence[0]):
                 self._fence = ""
         elif line.startswith(("```", "~~~")):
             self._fence = line[:3]
@@ -61,6 +66,10 @@ def sections_done(headings: int, total: int) -> int:
 
 
 def filename(topic: str) -> str:
-    """Return a file name for a report: the topic without what file systems refuse, at most 80 characters, and `.md`."""
+    """Return a file name for a report: the topic without what file systems refuse, and `.md`.
+
+    At most 80 characters and 240 bytes of the topic, as Linux allows 255 and what is written beside has a longer name.
+    """
     kept = "".join(" " if unicodedata.category(c)[0] in "CZ" or c in '/\\:*?"<>|' else c for c in topic)
-    return (" ".join(kept.split())[:80].strip(" .") or "report") + ".md"
+    short = " ".join(kept.split())[:80].encode()[:240].decode(errors="ignore")
+    return (short.strip(" .") or "report") + ".md"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from weakref import WeakValueDictionary
 
-from anyio import Lock, create_task_group, move_on_after, sleep
+from anyio import CancelScope, Lock, create_task_group, move_on_after, sleep
 from anyio.abc import TaskGroup
 
 from app.errors import (
@@ -16,7 +16,7 @@ from app.errors import (
     ShuttingDown,
     TooManyGenerations,
 )
-from app.generate import Tools, generate, record
+from app.generate import Tools, generate, record, show_end
 from app.job import Job
 from app.models import Generation, Order, StatusName, Topic, TopicId, UserId
 from app.queries import generations, topics
@@ -61,9 +61,9 @@ class Runner:
         Raises GenerationInProgress, IdempotencyKeyReused, TooManyGenerations, QueueFull, ShuttingDown, NotFound or
         DatabaseFailed; then nothing has happened.
         """
-        if key and (replayed := await self._tools.store.read(generations.remembered, key)):
-            return replayed
         async with self._turn(topic.id):
+            if key and (replayed := await self._tools.store.read(generations.remembered, key)):
+                return replayed
             ticket = self._take_place(topic)
             accepted = None
             try:
@@ -92,12 +92,13 @@ class Runner:
         """Cancel what runs for a topic and delete it, rows and files. Raises DatabaseFailed."""
         async with self._turn(topic_id):
             await self._cancel(topic_id)
-            await self._tools.files.set_aside(topic_id)
-            try:
-                await self._tools.store.write(topics.delete_topic, topic_id)
-            except DatabaseFailed:
-                await self._tools.files.restore(topic_id)
-                raise
+            with CancelScope(shield=True):  # one step: a topic that stays keeps its files
+                await self._tools.files.set_aside(topic_id)
+                try:
+                    await self._tools.store.write(topics.delete_topic, topic_id)
+                except DatabaseFailed:
+                    await self._tools.files.restore(topic_id)
+                    raise
             self._tools.statuses.mark_deleted(topic_id)
             await self._tools.files.clear_trash(topic_id)
 
@@ -160,6 +161,8 @@ class Runner:
     def _spawn(self, job: Job) -> None:
         self._jobs[job.generation.topic_id] = job
         self._show(job.generation)
+        if self.draining:
+            job.scope.cancel()  # accepted while the stop began: it is put back for the next start
         self._task_group.start_soon(self._run, job, name=f"generation {job.generation.id}")
 
     def _show(self, generation: Generation) -> None:
@@ -178,6 +181,7 @@ class Runner:
             job.settled.set()
         if job.unrecorded:
             await self._insist(job)
+            show_end(job, self._tools)
         del self._jobs[topic_id]
         self._tools.statuses.forget(topic_id)
 
@@ -192,7 +196,7 @@ class Runner:
     async def _cancel(self, topic_id: TopicId) -> bool:
         job = self._jobs.get(topic_id)
         if job is None:
-            return False
+            return self.draining and await self._tools.store.write(generations.cancel_put_back, topic_id)
         if not job.settled.is_set():
             job.cancel_requested = True
             job.scope.cancel()

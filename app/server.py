@@ -1,17 +1,19 @@
 """Our own main around Hypercorn: signals, drain, exit codes."""
 
-import errno
+import gc
 import logging
-import os
 import signal
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve as hypercorn_serve
+from hypercorn.app_wrappers import ASGIWrapper
+from hypercorn.config import Config, Sockets
+from hypercorn.trio.run import worker_serve
+from hypercorn.utils import repr_socket_addr
 from starlette.applications import Starlette
+from trio.lowlevel import checkpoint
 
 from app import guard
 from app.errors import StartError, expected
@@ -21,19 +23,24 @@ from app.settings import Settings
 from app.state import Announce
 
 log = logging.getLogger("longhand.server")
+hypercorn_log = logging.getLogger("longhand.hypercorn")
+hypercorn_log.setLevel(logging.WARNING)  # it says that it runs even where the application did not start
 
 CONFIG_FILE = Path(__file__).parent.parent / "hypercorn.toml"
 
 
 def load_config(path: Path | None, bind: str | None) -> Config:
     """Read Hypercorn's configuration from a TOML file, by default the project's. Raises StartError."""
+    file = path or CONFIG_FILE
     try:
-        config = Config.from_toml(path or CONFIG_FILE)
-    except (OSError, ValueError, TypeError) as error:
-        raise StartError(f"The configuration file {path or CONFIG_FILE} cannot be read: {error}.") from error
+        config = Config.from_toml(file)
+    except OSError as error:
+        raise StartError(f"The configuration file {file} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise StartError(f"The configuration file {file} is not TOML: {error}.") from error
     if bind:
         config.bind = [bind]
-    config.errorlog = log
+    config.errorlog = hypercorn_log
     return config
 
 
@@ -41,7 +48,7 @@ async def serve(
     settings: Settings,
     config: Config,
     announce: Announce | None,
-    wait_for_stop: Callable[[], Awaitable[None]],
+    wait_for_stop: Callable[[], Awaitable[object]],
     *,
     task_status: trio.TaskStatus[list[str]] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -50,33 +57,76 @@ async def serve(
     `task_status` is started with the URLs that are listened on. Raises StartError when the service cannot start, and
     what crashed it otherwise.
     """
-    app = create_app(settings, announce)
-    remove_guard = guard.install()
-    try:
-        await hypercorn_serve(
-            app,  # type: ignore[arg-type]  # Hypercorn's and Starlette's names for the same ASGI types
-            config,
-            shutdown_trigger=partial(_drain, app, wait_for_stop),
-            task_status=task_status,
-        )
-    except Exception as error:  # noqa: BLE001 - it goes on, as what it really is
-        raise expected(error) or _cannot_listen(error) or error from None
-    finally:
-        remove_guard()
+    with _listening(config) as sockets:  # first of all: where the port is taken, nothing else is begun
+        app = create_app(settings, announce)
+
+        async def run_until_stop() -> None:
+            await checkpoint()  # where the application did not start, we are cancelled here
+            log.info("Running on %s (CTRL + C to quit)", ", ".join(_urls(sockets)))
+            task_status.started(_urls(sockets))
+            await _drain(app, wait_for_stop)
+
+        remove_guard = guard.install()
+        try:
+            await worker_serve(
+                ASGIWrapper(app),  # type: ignore[arg-type]  # Hypercorn's and Starlette's names for the same ASGI types
+                config,
+                sockets=sockets,
+                shutdown_trigger=run_until_stop,
+            )
+        except Exception as error:  # noqa: BLE001 - it goes on, as what it really is
+            raise expected(error) or error from None
+        finally:
+            remove_guard()
 
 
 async def serve_until_signal(settings: Settings, config: Config, announce: Announce | None) -> None:
-    """Serve until SIGTERM or SIGINT; a second signal ends the drain."""
+    """Serve until SIGTERM or SIGINT; a second signal ends the drain, and further ones change nothing."""
+    gc.collect()
+    gc.freeze()  # a pass of the collector over the heap of all imports would hold up the loop for up to 100 ms
+    asked, wait_for_stop = trio.open_memory_channel[signal.Signals](2)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-
-        async def next_signal() -> None:
-            number = await anext(signals)
-            log.info("Stopping after %s", signal.Signals(number).name)
-
-        await serve(settings, config, announce, next_signal)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_pass_on, signals, asked)
+            await serve(settings, config, announce, wait_for_stop.receive)
+            nursery.cancel_scope.cancel()
 
 
-async def _drain(app: Starlette, wait_for_stop: Callable[[], Awaitable[None]]) -> None:
+async def _pass_on(signals: AsyncIterator[int], asked: trio.MemorySendChannel[signal.Signals]) -> None:
+    """Take every signal until the very end: one that is left over would kill the process after its clean stop."""
+    async for number in signals:
+        log.info("Stopping after %s", signal.Signals(number).name)
+        with suppress(trio.WouldBlock):
+            asked.send_nowait(signal.Signals(number))
+
+
+@contextmanager
+def _listening(config: Config) -> Iterator[Sockets]:
+    """Open the sockets that the configuration names, and close them at the end. Raises StartError."""
+    with ExitStack() as stack:
+        try:
+            sockets = config.create_sockets()
+            for listener in (*sockets.secure_sockets, *sockets.insecure_sockets):
+                stack.enter_context(listener)
+                listener.listen(config.backlog)
+        except (OSError, ValueError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error).rstrip(".")
+            raise StartError(
+                f"Cannot listen on {', '.join(config.bind)}: {reason}. Choose another address with --bind HOST:PORT."
+            ) from error
+        yield sockets
+
+
+def _urls(sockets: Sockets) -> list[str]:
+    schemes = [("https", sockets.secure_sockets), ("http", sockets.insecure_sockets)]
+    return [
+        f"{scheme}://{repr_socket_addr(listener.family, listener.getsockname())}"
+        for scheme, listeners in schemes
+        for listener in listeners
+    ]
+
+
+async def _drain(app: Starlette, wait_for_stop: Callable[[], Awaitable[object]]) -> None:
     """Wait for the stop; then, while requests are still answered, let running work end or put it back."""
     watch = LoopWatch(lambda task, took: log.warning("The loop was blocked for %.0f ms by %s", took * 1000, task))
     trio.lowlevel.add_instrument(watch)
@@ -90,16 +140,7 @@ async def _drain(app: Starlette, wait_for_stop: Callable[[], Awaitable[None]]) -
         nursery.cancel_scope.cancel()
 
 
-async def _hurry(app: Starlette, wait_for_stop: Callable[[], Awaitable[None]]) -> None:
+async def _hurry(app: Starlette, wait_for_stop: Callable[[], Awaitable[object]]) -> None:
     """When the stop is asked for once more, put back at once what still runs."""
     await wait_for_stop()
     await app.state.runner.stop()
-
-
-def _cannot_listen(error: BaseException) -> StartError | None:
-    """Tell a port that is taken, or an address that is not ours, in what Trio made of it."""
-    if isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-        return _cannot_listen(error.exceptions[0])
-    if isinstance(error, OSError) and error.errno in {errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES}:
-        return StartError(f"Cannot listen: {os.strerror(error.errno)}.")
-    return None

@@ -23,6 +23,7 @@ DEFAULT_MODEL = "claude-sonnet-5-5"
 OFFLINE_MODEL = "offline"
 
 EXAMPLES = {
+    "ANTHROPIC_API_KEY": "sk-ant-api03-as-the-console-shows-it",
     "ANTHROPIC_BASE_URL": "https://api.anthropic.com",
     "LONGHAND_MODEL": DEFAULT_MODEL,
     "LONGHAND_MODELS": f"{DEFAULT_MODEL},claude-opus-5-5",
@@ -39,6 +40,12 @@ def _web_address(value: str) -> str:
 def _model_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,99}", value):
         raise ValueError("this is not the name of a model")
+    return value
+
+
+def _api_key(value: str) -> str:
+    if not re.fullmatch(r"[\x21-\x7e]+", value):
+        raise ValueError("a key is printable ASCII characters without spaces")
     return value
 
 
@@ -62,7 +69,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", hide_input_in_errors=True)
 
-    api_key: Annotated[str | None, Field(alias="ANTHROPIC_API_KEY", repr=False)] = None
+    api_key: Annotated[str | None, AfterValidator(_api_key), Field(alias="ANTHROPIC_API_KEY", repr=False)] = None
     base_url: Annotated[str | None, AfterValidator(_web_address), Field(alias="ANTHROPIC_BASE_URL")] = None
     data_dir: Annotated[Path, Field(alias="LONGHAND_DATA_DIR")] = Path("data")
     model: Annotated[ModelName, Field(alias="LONGHAND_MODEL")] = DEFAULT_MODEL
@@ -108,7 +115,8 @@ def load_settings(environment: Mapping[str, str]) -> Settings:
 
 def _sentence(message: str) -> str:
     text = message.removeprefix("Value error, ")
-    return text[0].lower() + text[1:].rstrip(".") + "."
+    first = text[0] if text[1].isupper() else text[0].lower()  # "URL" stays as it is
+    return first + text[1:].rstrip(".") + "."
 
 
 def _example(name: str) -> str:

@@ -1,8 +1,6 @@
 """Places to run: a bounded number, first in first out for one user, in turn between users."""
 
 from collections import OrderedDict, deque
-from types import TracebackType
-from typing import Self
 
 from anyio import Event
 
@@ -10,11 +8,10 @@ from app.models import UserId
 
 
 class Ticket:
-    """A place in the line, then a place to run. Taken without waiting; given back by leaving the `with` block."""
+    """A place in the line, then a place to run."""
 
-    def __init__(self, slots: "Slots", user_id: UserId) -> None:
+    def __init__(self, user_id: UserId) -> None:
         self.user_id = user_id
-        self._slots = slots
         self._turn = Event()
 
     @property
@@ -28,14 +25,6 @@ class Ticket:
     async def wait(self) -> None:
         """Return when the holder may run; at once if it may already."""
         await self._turn.wait()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._slots.leave(self)
 
 
 class Slots:
@@ -60,7 +49,7 @@ class Slots:
 
     def take(self, user_id: UserId) -> Ticket:
         """Take a ticket; it is granted at once when a place is free."""
-        ticket = Ticket(self, user_id)
+        ticket = Ticket(user_id)
         if self._free:
             self._free -= 1
             ticket.grant()

@@ -156,13 +156,13 @@ class StatusMap:
         self._put(replace(generation, status=StatusName.CANCELLED, completed_at=completed_at))
 
     def forget(self, topic_id: TopicId) -> None:
-        """Drop a topic's live status: the store says the same and is asked from now on."""
+        """Drop a topic's live status: the store is asked from now on, also by who waits."""
         self._entries.pop(topic_id, None)
+        self._wake(topic_id)
 
     def mark_deleted(self, topic_id: TopicId) -> None:
         """Drop a topic that is no more; who waits for it looks and finds nothing."""
         self.forget(topic_id)
-        self._wake(topic_id)
 
     def next_change(self, topic_id: TopicId) -> Event:
         """Return the event that the topic's next change sets. Take it, then look, then wait: no change is missed."""

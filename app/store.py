@@ -1,6 +1,7 @@
 """The one door to SQLite: `read(query, …)` and `write(query, …)` take a plain function and its arguments."""
 
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -65,7 +66,7 @@ class Store:
 
     async def read(self, query: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query on a reader connection. Raises DatabaseFailed, and what the query raises."""
-        return await self._threads.database(lambda: self._read(lambda db: query(db, *args, **kwargs)))
+        return await self._threads.read(lambda: self._read(lambda db: query(db, *args, **kwargs)))
 
     async def write(self, query: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a query in a transaction and commit it. Raises DatabaseFailed, and what the query raises.
@@ -79,7 +80,7 @@ class Store:
             async with self._turn:
                 if not write.done:
                     batch, self._waiting = self._waiting, []
-                    await self._threads.database(self._commit, batch)
+                    await self._carry_out(batch)
         if write.error is not None:
             raise write.error
         return cast("T", write.result)
@@ -87,27 +88,30 @@ class Store:
     async def close(self) -> None:
         """Close all connections. Nothing may be under way."""
         with CancelScope(shield=True):
-            await self._threads.database(self._close)
+            await self._threads.write(self._close)
 
     def open(self) -> None:
         """Open the writer and bring the tables up to date; blocks, so it runs in a thread."""
         with _failures():
-            writer = _connect(self._path)
-            try:
-                writer.conn.execute("PRAGMA journal_mode = WAL")
-                migrate(writer)
-            except BaseException:
-                writer.conn.close()
-                raise
-            self._writer = writer
+            self._writer = open_database(self._path)
+
+    async def _carry_out(self, batch: list[_Write]) -> None:
+        try:
+            await self._threads.write(self._commit, batch)
+        except Exception as error:  # noqa: BLE001 - there is no thread to be had: each caller is told
+            for write in batch:
+                write.end(None, _public(error))
 
     def _read(self, query: Callable[[Database], T]) -> T:
         with _failures():
             db = self._readers.pop() if self._readers else _connect(self._path, "PRAGMA query_only = ON;")
             try:
-                return query(db)
-            finally:
-                self._readers.append(db)
+                result = query(db)
+            except BaseException:
+                db.conn.close()  # a statement that was left half read would show every later reader an old commit
+                raise
+            self._readers.append(db)
+            return result
 
     def _commit(self, batch: list[_Write]) -> None:
         """Run a batch in one transaction; where that fails as a whole, each write in its own."""
@@ -123,7 +127,7 @@ class Store:
             for write in batch:
                 _run_in_savepoint(db, write)
             db.conn.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:  # noqa: BLE001 - a query may raise its own when SQLite dropped the transaction
             db.rollback()
             if len(batch) == 1:
                 batch[0].end(None, _public(error))
@@ -144,7 +148,7 @@ class Store:
 async def open_store(path: Path, threads: Threads) -> AsyncIterator[Store]:
     """Open a database file, creating it where missing. Raises DatabaseFailed, or StartError for a newer database."""
     store = Store(path, threads)
-    await threads.database(store.open)
+    await threads.write(store.open)
     try:
         yield store
     finally:
@@ -155,7 +159,7 @@ def open_database(path: Path) -> Database:
     """Open a database in this thread, with its tables up to date: for commands that run beside a server."""
     db = _connect(path)
     try:
-        db.conn.execute("PRAGMA journal_mode = WAL")
+        _write_ahead(db)
         migrate(db)
     except BaseException:
         db.conn.close()
@@ -165,8 +169,26 @@ def open_database(path: Path) -> Database:
 
 def _connect(path: Path, more: str = "") -> Database:
     connection = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None)
-    connection.executescript(PRAGMAS + more)
+    try:
+        connection.executescript(PRAGMAS + more)
+    except BaseException:
+        connection.close()
+        raise
     return Database(connection)
+
+
+def _write_ahead(db: Database) -> None:
+    """Turn on WAL, which stays with the file. SQLite does not wait for another process that does the same: we do."""
+    give_up = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            db.conn.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(0.01)
+        else:
+            return
 
 
 def _run_in_savepoint(db: Database, write: _Write) -> None:

@@ -1,4 +1,4 @@
-"""The wire format of the Messages API: events, messages and errors as Claude sends them. Pure functions."""
+"""The wire format of the Messages API: events, messages and errors as Claude sends them. Nothing here waits."""
 
 import json
 from collections.abc import Iterable
@@ -128,6 +128,33 @@ def ending(stop_reason: str) -> dict[str, Any]:
 
 def text_index(answer: Answer) -> int:
     return 1 if answer.thoughts else 0
+
+
+class EventReader:
+    """Reads server-sent events out of bytes as they come in."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._name = ""
+        self._data: list[str] = []
+
+    def feed(self, chunk: bytes) -> list[tuple[str, str]]:
+        """Take in some bytes and return the events that are whole now, as (name, data). Raises UnicodeDecodeError."""
+        *lines, self._rest = (self._rest + chunk).split(b"\n")
+        return [event for event in map(self._read, lines) if event]
+
+    def _read(self, line: bytes) -> tuple[str, str] | None:
+        text = line.removesuffix(b"\r").decode()
+        if not text:
+            event = (self._name, "\n".join(self._data)) if self._data else None
+            self._name, self._data = "", []
+            return event
+        field, _, value = text.partition(":")
+        if field == "event":
+            self._name = value.removeprefix(" ")
+        elif field == "data":
+            self._data.append(value.removeprefix(" "))
+        return None
 
 
 def encode_event(event: Event) -> bytes:

@@ -1,7 +1,8 @@
 """The service as a test starts it: the real server on a real port, with the stand-in in Claude's place."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import httpx2
 import trio
 
+from app.directory import DATABASE, REPORTS
 from app.server import load_config, serve
 from app.settings import Settings, load_settings
 from tests.claude import FakeClaude
@@ -32,7 +34,7 @@ class Service:
     def client(self, token: str | None) -> httpx2.AsyncClient:
         """Make another client, signed in with `token`; the caller closes it."""
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        return httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=30)
+        return http_client(headers, self.url)
 
     async def topic(self, topic: str = "A topic", **more: Any) -> int:
         """Add a topic and return its id."""
@@ -72,6 +74,21 @@ class Service:
         """Wait for the end of a topic's generation and return the last status."""
         return await self.wait_until(topic_id, "completed", "failed", "cancelled")
 
+    async def rows(self, sql: str, **parameters: object) -> list[dict[str, Any]]:
+        """Run a statement in the database behind the service's back, as another process may."""
+
+        def run() -> list[dict[str, Any]]:
+            with closing(sqlite3.connect(self.settings.data_dir / DATABASE, isolation_level=None)) as db:
+                db.row_factory = sqlite3.Row
+                return [dict(row) for row in db.execute(sql, parameters)]
+
+        return await trio.to_thread.run_sync(run)
+
+    def files(self) -> list[str]:
+        """Return the names of all report files, unfinished and hidden ones included."""
+        reports = self.settings.data_dir / REPORTS
+        return sorted(str(path.relative_to(reports)) for path in reports.rglob("*") if not path.is_dir())
+
     async def shut_down(self) -> None:
         """Stop the service as SIGTERM does, and wait until it is gone."""
         self.stop.set()
@@ -91,10 +108,24 @@ def settings_for(data_dir: Path, claude_url: str, **more: object) -> Settings:
     return load_settings(variables | {f"LONGHAND_{name.upper()}": str(value) for name, value in more.items()})
 
 
+def http_client(headers: dict[str, str], base_url: str = "") -> httpx2.AsyncClient:
+    """Make a client without certificates: there is no TLS here, and to load them blocks the loop for some 50 ms."""
+    return httpx2.AsyncClient(base_url=base_url, headers=headers, timeout=30, verify=False)
+
+
+@asynccontextmanager
+async def locked_database(data_dir: Path) -> AsyncIterator[None]:
+    """Keep everyone else from writing to the database, as another process may."""
+    with closing(sqlite3.connect(data_dir / DATABASE, check_same_thread=False, isolation_level=None)) as db:
+        await trio.to_thread.run_sync(db.execute, "BEGIN EXCLUSIVE")
+        yield
+        db.rollback()
+
+
 @asynccontextmanager
 async def running(claude: FakeClaude, settings: Settings) -> AsyncIterator[Service]:
     """Run the service for as long as the block lasts, unless it is shut down before."""
-    async with httpx2.AsyncClient(headers={"Authorization": f"Bearer {ADMIN_TOKEN}"}, timeout=30) as http:
+    async with http_client({"Authorization": f"Bearer {ADMIN_TOKEN}"}) as http:
         service = Service("", settings, claude, http)
 
         async with trio.open_nursery() as nursery:

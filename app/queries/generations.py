@@ -19,12 +19,13 @@ from app.models import (
     Order,
     StatusName,
     Tokens,
+    Topic,
     TopicId,
     UserId,
     later,
     now,
 )
-from app.queries import usage
+from app.queries import topics, usage
 from app.report import expected_characters, sections
 
 KEY_LIFETIME = 24 * 3600
@@ -109,6 +110,16 @@ def latest_generation(db: Database, topic_id: TopicId) -> Generation | None:
     return _with_tokens(db, rows[0]) if rows else None
 
 
+def topic_and_latest(db: Database, topic_id: TopicId) -> tuple[Topic, Generation | None] | None:
+    """Return a topic with its latest generation.
+
+    The generation is looked for first: a topic that is deleted in between is gone, and not taken for a fresh one.
+    """
+    generation = latest_generation(db, topic_id)
+    topic = topics.topic(db, topic_id)
+    return None if topic is None else (topic, generation)
+
+
 def list_generations(db: Database, topic_id: TopicId, before: int | None, limit: int) -> list[Generation]:
     """Return up to `limit` generations of a topic, newest first, before an id."""
     below = "" if before is None else "AND id < :before"
@@ -159,7 +170,8 @@ def put_back_generation(db: Database, generation: Generation) -> Generation:
 
 
 def fail_generation(db: Database, generation: Generation, failure: Failure) -> Generation:
-    """End a generation as failed, with what progress `generation` holds."""
+    """End a generation as failed, with what progress `generation` holds; the text it kept is dropped."""
+    _drop_checkpoints(db, generation.id)
     sql = f"""
         UPDATE generations SET status = 'failed', error_code = :code, error_message = :message,
             retryable = :retryable, completed_at = :now, characters = :characters, sections_done = :sections_done,
@@ -171,13 +183,23 @@ def fail_generation(db: Database, generation: Generation, failure: Failure) -> G
 
 
 def cancel_generation(db: Database, generation: Generation) -> Generation:
-    """End a generation as cancelled, with what progress `generation` holds."""
+    """End a generation as cancelled, with what progress `generation` holds; the text it kept is dropped."""
+    _drop_checkpoints(db, generation.id)
     sql = f"""
         UPDATE generations SET status = 'cancelled', completed_at = :now, characters = :characters,
             sections_done = :sections_done, progress_percent = :progress_percent
         WHERE id = :id AND attempt = :attempt AND status IN ('queued', 'generating') RETURNING {COLUMNS}
     """
     return _changed(db, sql, generation, _progress(generation))
+
+
+def cancel_put_back(db: Database, topic_id: TopicId) -> bool:
+    """Cancel a topic's generation that waits for the next start; False when there is none."""
+    waiting = latest_generation(db, topic_id)
+    if waiting is None or not waiting.status.unfinished:
+        return False
+    cancel_generation(db, waiting)
+    return True
 
 
 def complete_generation(db: Database, generation: Generation, artifact_id: ArtifactId) -> Generation:

@@ -104,7 +104,7 @@ def set_admin_token(db: Database, token: str) -> None:
     db.execute(
         """
         INSERT INTO tokens (user_id, sha256, label, created_at) VALUES (:user_id, :sha256, :label, :now)
-        ON CONFLICT (sha256) DO UPDATE SET user_id = :user_id, revoked_at = NULL
+        ON CONFLICT (sha256) DO UPDATE SET user_id = :user_id, label = :label, revoked_at = NULL
         """,
         current,
     )

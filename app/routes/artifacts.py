@@ -90,7 +90,7 @@ def disposition(filename: str) -> str:
 
 def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
     """Return the first and last byte that are asked for; None: the whole. Raises RangeNotSatisfiable."""
-    given = RANGE.fullmatch(request.headers.get("range", ""))
+    given = RANGE.fullmatch(request.headers.get("range", "")) if request.method == "GET" else None
     if not given or not (given[1] or given[2]) or request.headers.get("if-range", etag) != etag:
         return None
     if given[1]:
@@ -107,8 +107,8 @@ def _range(request: Request, etag: str, size: int) -> tuple[int, int] | None:
 
 
 routes = [
-    resource("/api/topics/{id:int}/messages", GET=list_messages),
-    resource("/api/topics/{id:int}/artifacts", GET=list_artifacts),
-    resource("/api/artifacts/{id:int}", GET=get_artifact),
-    resource("/api/artifacts/{id:int}/download", GET=download),
+    resource("/api/topics/{id:id}/messages", GET=list_messages),
+    resource("/api/topics/{id:id}/artifacts", GET=list_artifacts),
+    resource("/api/artifacts/{id:id}", GET=get_artifact),
+    resource("/api/artifacts/{id:id}/download", GET=download),
 ]

@@ -7,8 +7,9 @@ from typing import Annotated, Any, NoReturn, TypeVar
 
 from anyio import fail_after
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from starlette.requests import ClientDisconnect
 
-from app.errors import Invalid, MalformedJson, RequestTimeout, UnsupportedMediaType
+from app.errors import Invalid, MalformedJson, MalformedRequest, RequestTimeout, UnsupportedMediaType
 from app.routes.resource import Request
 
 BODY_SECONDS = 30.0
@@ -17,16 +18,32 @@ BODY_SECONDS = 30.0
 LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 """The shape of a BCP 47 tag (RFC 5646), without its registry."""
 
+MAX_FIELDS = 100
+"""More than any body has. To name each of a million bytes of unknown fields would hold everybody up."""
+
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but newline and tab, and halves of characters."""
+
+MARKS = b"\1" * 31
+"""More combining marks in a row than the Stream-Safe Text Format of UAX #15 has; sorting them takes quadratic time."""
+
 
 def _clean(value: Any) -> Any:
     """Trim, normalise to NFC, end lines with `\\n`; refuse other control characters and halves of characters."""
     if not isinstance(value, str):
         return value
-    text = unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n")).strip()
-    for character in text:
-        if unicodedata.category(character) in {"Cc", "Cs"} and character not in "\n\t":
-            raise ValueError(f"the character U+{ord(character):04X} is not allowed")
+    text = _normalise(value.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    if found := CONTROL.search(text):
+        raise ValueError(f"the character U+{ord(found[0]):04X} is not allowed")
     return text
+
+
+def _normalise(text: str) -> str:
+    if unicodedata.is_normalized("NFC", text):
+        return text
+    if MARKS in bytes(map(bool, map(unicodedata.combining, text))):
+        raise ValueError("more than 30 combining marks stand in a row")
+    return unicodedata.normalize("NFC", text)
 
 
 def _language(value: str) -> str:
@@ -51,24 +68,34 @@ B = TypeVar("B", bound=Body)
 async def body(request: Request, model: type[B]) -> B:
     """Read and check the body of a request; no body at all counts as `{}`.
 
-    Raises UnsupportedMediaType, MalformedJson, RequestTimeout or Invalid; 413 comes from the application's limit.
+    Raises UnsupportedMediaType, MalformedJson, MalformedRequest, RequestTimeout, BodyTooLarge or Invalid.
     """
     try:
         with fail_after(BODY_SECONDS):
             content = await request.body()
     except TimeoutError as error:
         raise RequestTimeout from error
+    except ClientDisconnect as error:
+        raise MalformedRequest from error
     if content and request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise UnsupportedMediaType
+    document = _parse(content) if content else {}
+    if isinstance(document, dict) and len(document) > MAX_FIELDS:
+        raise Invalid(("", f"There are more than {MAX_FIELDS} fields."))
     try:
-        return model.model_validate(_parse(content) if content else {})
+        return model.model_validate(document)
     except ValidationError as error:
         raise invalid(error) from error
 
 
 def invalid(error: ValidationError) -> Invalid:
     """Turn pydantic's findings into a problem."""
-    return Invalid(*((_pointer(fault["loc"]), _sentence(fault)) for fault in error.errors(include_url=False)))
+    return Invalid(*((pointer(fault["loc"]), _sentence(fault)) for fault in error.errors(include_url=False)))
+
+
+def pointer(location: tuple[int | str, ...]) -> str:
+    """Return the JSON pointer (RFC 6901) of a place."""
+    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
 
 
 def _parse(content: bytes) -> Any:
@@ -82,14 +109,12 @@ def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is not JSON")
 
 
-def _pointer(location: tuple[int | str, ...]) -> str:
-    return "".join(f"/{str(part).replace('~', '~0').replace('/', '~1')}" for part in location)
-
-
 def _sentence(fault: Any) -> str:
     match fault["type"]:
         case "extra_forbidden":
             return "There is no such field."
+        case "model_type":
+            return "A JSON object is needed here."
         case "missing":
             return "This field is needed."
         case "too_long" | "string_too_long":

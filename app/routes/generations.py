@@ -11,7 +11,7 @@ from app.errors import Invalid, NothingToCancel
 from app.models import Order, StatusName, TopicId, User
 from app.queries.generations import Accepted, Key
 from app.routes.auth import current_user, owned_topic
-from app.routes.body import Body, Text, body
+from app.routes.body import Body, Text, body, pointer
 from app.routes.resource import Request, answer, resource
 from app.routes.status import POLL_SECONDS, look, status_response
 from app.routes.topics import Plan, Title
@@ -33,10 +33,9 @@ class CancelRequest(Body):
 
 
 async def start_generation(request: Request) -> Response:
-    if request.query_params:
-        raise Invalid(*((f"/{name}", "There is no such parameter.") for name in request.query_params))
     user = await current_user(request)
     topic = await owned_topic(request)
+    _check_parameters(request)
     asked = await body(request, GenerateRequest)
     _check_model(request, asked.model)
     order = Order(asked.topic, asked.plan, asked.instructions, asked.model)
@@ -84,6 +83,12 @@ def idempotency_key(request: Request, user: User, topic_id: TopicId, asked: Body
     return Key(user.id, key, fingerprint)
 
 
+def _check_parameters(request: Request) -> None:
+    """Refuse all: what changes the meaning of the call, as a dry run would, must not be overlooked."""
+    if request.query_params:
+        raise Invalid(*((pointer((name,)), "There is no such parameter.") for name in request.query_params))
+
+
 def _check_model(request: Request, model: str | None) -> None:
     allowed = request.state["settings"].models
     if model is not None and model not in allowed:
@@ -91,6 +96,6 @@ def _check_model(request: Request, model: str | None) -> None:
 
 
 routes = [
-    resource("/api/topics/{id:int}/generate", POST=start_generation),
-    resource("/api/topics/{id:int}/cancel", POST=cancel_generation),
+    resource("/api/topics/{id:id}/generate", POST=start_generation),
+    resource("/api/topics/{id:id}/cancel", POST=cancel_generation),
 ]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
 from starlette.routing import Route
@@ -12,6 +13,21 @@ from app.state import State
 
 Request = StarletteRequest[State]
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class IdConvertor(Convertor[int]):
+    """An id in a path, `{name:id}`: no more digits than SQLite's largest integer has; longer ones name nothing."""
+
+    regex = "[0-9]{1,19}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
+register_url_convertor("id", IdConvertor())
 
 
 def resource(path: str, **handlers: Handler) -> Route:

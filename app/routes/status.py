@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app.errors import Invalid, NotFound
 from app.models import TopicId, User
-from app.queries import generations, topics
+from app.queries import generations
 from app.routes.auth import check_owner, current_user, owned_topic, topic_id
 from app.routes.paging import page
 from app.routes.resource import Request, listing, resource
@@ -50,11 +50,11 @@ async def look(request: Request, user: User, topic_id: TopicId) -> Snapshot:
     if live is not None and live.generation is not None:
         check_owner(user, live.generation.user_id)
         return live
-    topic = await request.state["store"].read(topics.topic, topic_id)
-    if topic is None:
+    found = await request.state["store"].read(generations.topic_and_latest, topic_id)
+    if found is None:
         raise NotFound
+    topic, generation = found
     check_owner(user, topic.user_id)
-    generation = await request.state["store"].read(generations.latest_generation, topic_id)
     return request.state["statuses"].get(topic_id) or Snapshot(topic_id, generation)
 
 
@@ -98,6 +98,6 @@ def _wait_seconds(request: Request) -> int:
 
 
 routes = [
-    resource("/api/topics/{id:int}/status", GET=get_status),
-    resource("/api/topics/{id:int}/generations", GET=list_generations),
+    resource("/api/topics/{id:id}/status", GET=get_status),
+    resource("/api/topics/{id:id}/generations", GET=list_generations),
 ]

@@ -86,5 +86,5 @@ def _status(request: Request) -> StatusName | None:
 
 routes = [
     resource("/api/topics", GET=list_topics, POST=add_topic),
-    resource("/api/topics/{id:int}", GET=get_topic, PATCH=change_topic, DELETE=delete_topic),
+    resource("/api/topics/{id:id}", GET=get_topic, PATCH=change_topic, DELETE=delete_topic),
 ]

@@ -1,0 +1,155 @@
+"""Who may ask, and for what: tokens, owners, admins."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx2
+import trio
+from starlette.routing import Route
+
+from app.access import MEMORY_SECONDS
+from app.main import create_app
+from tests.claude import Script
+from tests.routes.client import add_token, problem
+from tests.service import ADMIN_TOKEN, Service
+
+PUBLIC = {"/healthz", "/readyz"}
+BEYOND = 2**62
+"""An id that nothing has."""
+
+NO_TOKEN = ("", "Bearer", "Bearer wrong", f"Basic {ADMIN_TOKEN}", f"Token {ADMIN_TOKEN}", ADMIN_TOKEN)
+BAD_QUERY = "?limit=0&cursor=x&wait=x&dry_run=1"
+BAD: dict[str, Any] = {"content": b"{", "headers": {"If-None-Match": "*", "Range": "bytes=9-", "Idempotency-Key": ""}}
+"""A request that is wrong in every way there is."""
+
+REVOKE = "UPDATE tokens SET revoked_at = '2026-01-01T00:00:00.000Z' WHERE label = ''"
+
+
+def every_call(service: Service) -> Iterator[tuple[str, str]]:
+    """Yield each method and path of the app; a route that is added later comes along."""
+    for route in create_app(service.settings, None).routes:
+        assert isinstance(route, Route)
+        for method in sorted(route.methods or ()):
+            yield method, route.path_format
+
+
+def unlike(answer: httpx2.Response) -> tuple[int, dict[str, str], bytes]:
+    """Return what of an answer may tell one address from another: all but its own path and request id."""
+    own = (answer.request.url.raw_path.partition(b"?")[0], answer.headers["x-request-id"].encode())
+    content = answer.content
+    for part in own:
+        content = content.replace(part, b"")
+    ignored = {"date", "x-request-id", "content-length"}
+    return answer.status_code, {name: text for name, text in answer.headers.items() if name not in ignored}, content
+
+
+async def test_without_a_valid_token_the_answer_is_401(service: Service) -> None:
+    async with service.client(None) as nobody:
+        answers = [await nobody.get("/api/topics")]
+        answers += [await nobody.get("/api/topics", headers={"Authorization": given}) for given in NO_TOKEN]
+
+    for answer in answers:
+        problem(answer, 401, "unauthorized")
+        assert answer.headers["www-authenticate"] == "Bearer"
+
+
+async def test_the_scheme_is_read_in_any_case(service: Service) -> None:
+    for scheme in ("bearer", "BEARER", "Bearer ", "bEARER"):
+        answer = await service.http.get("/api/topics", headers={"Authorization": f"{scheme} {ADMIN_TOKEN}"})
+        assert answer.status_code == 200, scheme
+
+
+async def test_every_route_but_the_two_of_operations_needs_a_token(service: Service) -> None:
+    await service.topic()
+
+    async with service.client("wrong") as nobody:
+        answers = {call: await nobody.request(call[0], call[1].format(id=1)) for call in every_call(service)}
+
+    assert {call[1] for call, answer in answers.items() if answer.status_code != 401} == PUBLIC
+
+
+async def test_a_token_is_asked_for_before_anything_else_is_looked_at(service: Service) -> None:
+    async with service.client(None) as nobody:
+        answers = [
+            await nobody.post("/api/topics/1/generate?dry_run=1", json={"topic": ""}),
+            await nobody.post("/api/topics", content=b"{"),
+            await nobody.get("/api/topics?limit=0"),
+            await nobody.get("/api/topics/1/status?wait=61"),
+        ]
+
+    for answer in answers:
+        problem(answer, 401, "unauthorized")
+
+
+async def test_what_belongs_to_somebody_else_answers_on_every_route_as_what_does_not_exist(
+    service: Service, other: httpx2.AsyncClient
+) -> None:
+    written, being_written = await service.topic("Written"), await service.topic("Being written")
+    await service.generate(written)
+    artifact_id = (await service.ended(written))["artifact_id"]
+    service.claude.default = Script(hold=trio.Event())
+    await service.generate(being_written)
+
+    for method, path in every_call(service):
+        for theirs in [artifact_id] if path.startswith("/api/artifacts/") else [written, being_written]:
+            good = await other.request(method, path.format(id=theirs))
+            bad = await other.request(method, path.format(id=theirs) + BAD_QUERY, **BAD)
+            if "{" in path:
+                assert good.status_code == 404, (method, path)
+                assert unlike(good) == unlike(await other.request(method, path.format(id=BEYOND)))
+                assert unlike(bad) == unlike(await other.request(method, path.format(id=BEYOND) + BAD_QUERY, **BAD))
+
+    assert (await service.status(being_written))["status"] == "generating"
+    assert (await service.http.get(f"/api/artifacts/{artifact_id}/download")).status_code == 200
+
+
+async def test_a_user_lists_their_own_topics_alone(service: Service, other: httpx2.AsyncClient) -> None:
+    await service.topic("The admin's")
+    await other.post("/api/topics", json={"topic": "The other's"})
+
+    listed = (await other.get("/api/topics")).json()["data"]
+
+    assert [topic["topic"] for topic in listed] == ["The other's"]
+
+
+async def test_an_admin_sees_and_changes_everything(service: Service, other: httpx2.AsyncClient) -> None:
+    topic_id = (await other.post("/api/topics", json={"topic": "The other's"})).json()["data"]["id"]
+    await service.generate(topic_id)
+    artifact_id = (await service.ended(topic_id))["artifact_id"]
+
+    answers = [
+        await service.http.get(f"/api/topics/{topic_id}"),
+        await service.http.patch(f"/api/topics/{topic_id}", json={"plan": "## A"}),
+        await service.http.get(f"/api/topics/{topic_id}/messages"),
+        await service.http.get(f"/api/topics/{topic_id}/artifacts"),
+        await service.http.get(f"/api/topics/{topic_id}/generations"),
+        await service.http.get(f"/api/artifacts/{artifact_id}/download"),
+        await service.http.get("/api/topics"),
+    ]
+
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+    assert [topic["id"] for topic in answers[-1].json()["data"]] == [topic_id]
+    assert (await other.get(f"/api/topics/{topic_id}/status")).json()["data"]["status"] == "completed"
+
+
+async def test_a_token_that_was_revoked_before_its_first_use_never_works(service: Service) -> None:
+    token = await add_token(service, "late")
+    await service.rows(REVOKE)
+
+    async with service.client(token) as late:
+        problem(await late.get("/api/topics"), 401, "unauthorized")
+
+
+async def test_a_token_in_use_that_is_revoked_from_outside_is_refused_a_second_later(
+    service: Service, other: httpx2.AsyncClient
+) -> None:
+    assert (await other.get("/api/topics")).status_code == 200
+    await service.rows(REVOKE)
+
+    began = trio.current_time()
+    with trio.fail_after(30):
+        while (answer := await other.get("/api/topics")).status_code == 200:
+            pass
+
+    problem(answer, 401, "unauthorized")
+    assert trio.current_time() - began < MEMORY_SECONDS + 1

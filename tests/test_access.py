@@ -1,0 +1,107 @@
+"""Access tokens: looked up, remembered for a moment, refused once revoked."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from trio.testing import MockClock
+
+from app.access import MEMORY_SECONDS, Access
+from app.directory import DATABASE
+from app.errors import DatabaseFailed, Unauthorized
+from app.models import TokenId, UserId
+from app.queries import users
+from app.store import Store, open_store
+from app.threads import Threads
+from tests.service import locked_database
+
+TOKEN = "a-token-of-kim"
+
+
+@pytest.fixture
+async def store(tmp_path: Path, mock_clock: MockClock) -> AsyncIterator[Store]:
+    """A store with the user kim; the clock moves when the test says so."""
+    async with open_store(tmp_path / DATABASE, Threads(4)) as opened:
+        await opened.write(users.add_user, "kim", is_admin=False)
+        yield opened
+
+
+@pytest.fixture
+async def token_id(store: Store) -> TokenId:
+    return await store.write(users.add_token, UserId(1), TOKEN, "test")
+
+
+async def test_a_token_is_its_users(store: Store, token_id: TokenId) -> None:
+    user = await Access(store).user(TOKEN)
+
+    assert (user.id, user.name, user.is_admin) == (1, "kim", False)
+
+
+@pytest.mark.parametrize("token", ["", "a-token", TOKEN.upper(), f"{TOKEN} ", users.digest(TOKEN), "열쇠", "\udce9"])
+async def test_nothing_but_the_token_itself_is_taken(store: Store, token_id: TokenId, token: str) -> None:
+    with pytest.raises(Unauthorized):
+        await Access(store).user(token)
+
+
+async def test_a_token_in_use_is_not_looked_up_again_for_a_moment(
+    store: Store, token_id: TokenId, mock_clock: MockClock
+) -> None:
+    access = Access(store)
+    await access.user(TOKEN)
+    await store.write(users.revoke_token, token_id)
+
+    mock_clock.jump(MEMORY_SECONDS * 0.99)
+
+    assert (await access.user(TOKEN)).name == "kim"
+
+
+async def test_a_revoked_token_is_refused_when_the_moment_is_over_however_often_it_was_used(
+    store: Store, token_id: TokenId, mock_clock: MockClock
+) -> None:
+    access = Access(store)
+    await access.user(TOKEN)
+    await store.write(users.revoke_token, token_id)
+
+    mock_clock.jump(MEMORY_SECONDS * 0.99)
+    await access.user(TOKEN)
+    mock_clock.jump(MEMORY_SECONDS * 0.01)
+
+    for _ in range(2):
+        with pytest.raises(Unauthorized):
+            await access.user(TOKEN)
+
+
+async def test_a_token_that_was_unknown_works_as_soon_as_it_is_added(store: Store) -> None:
+    access = Access(store)
+    with pytest.raises(Unauthorized):
+        await access.user(TOKEN)
+
+    await store.write(users.add_token, UserId(1), TOKEN, "test")
+
+    assert (await access.user(TOKEN)).name == "kim"
+
+
+async def test_what_is_changed_of_a_user_shows_a_moment_later(
+    store: Store, token_id: TokenId, mock_clock: MockClock
+) -> None:
+    access = Access(store)
+    before = await access.user(TOKEN)
+    await store.write(lambda db: db.execute("UPDATE users SET is_admin = 1"))
+
+    mock_clock.jump(MEMORY_SECONDS)
+    after = await access.user(TOKEN)
+
+    assert (before.is_admin, after.is_admin) == (False, True)
+
+
+async def test_a_locked_database_holds_up_no_one_who_asks(store: Store, token_id: TokenId, tmp_path: Path) -> None:
+    async with locked_database(tmp_path):
+        assert (await Access(store).user(TOKEN)).name == "kim"
+
+
+async def test_a_database_that_is_away_is_no_wrong_token(store: Store, token_id: TokenId, tmp_path: Path) -> None:
+    (tmp_path / DATABASE).rename(tmp_path / "elsewhere")
+    (tmp_path / DATABASE).mkdir()
+
+    with pytest.raises(DatabaseFailed):
+        await Access(store).user(TOKEN)

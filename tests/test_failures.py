@@ -1,0 +1,374 @@
+"""Every way in which a generation fails: what the status says, what the log says, and that nothing is left behind."""
+
+import logging
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+from app.claude import Claude, Listener
+from app.directory import DATABASE, REPORTS
+from app.errors import (
+    ClaudeStream,
+    ClaudeTimeout,
+    DatabaseFailed,
+    Failure,
+    FileSystemFailed,
+    Internal,
+    Refused,
+    failure_of,
+)
+from app.files import Files
+from app.generate import Tools, generate
+from app.job import Job
+from app.models import Generation, Order, StatusName
+from app.prompts import Prompt
+from app.queries import generations, topics, users
+from app.slots import Slots
+from app.status import StatusMap
+from app.store import open_store
+from app.threads import Threads
+from tests.claude import BEFORE_HEADERS, BEFORE_MESSAGE, Fault, Script, numbered_text
+from tests.conftest import Start
+from tests.service import Service, locked_database
+
+LONG = numbered_text(400)
+"""Long enough to be kept in the store, in part, while it is written."""
+
+PIECES = 40
+MIDDLE = 30
+LAST = PIECES + 2
+"""The place of `message_stop`."""
+
+TIMEOUT = "Claude API timeout"
+UNAVAILABLE = "Claude API unavailable"
+BROKE_OFF = "Claude API stream broke off"
+REFUSED = "Claude declined to write this report"
+
+LEFT = "SELECT (SELECT COUNT(*) FROM artifacts) + (SELECT COUNT(*) FROM messages) + (SELECT COUNT(*) FROM checkpoints)"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What Claude does, what the status says then, and how the call stands in the ledger."""
+
+    script: Script
+    code: str
+    message: str
+    retryable: bool = True
+    call: str = "failed"
+
+
+def fault(kind: Fault, at: int) -> Script:
+    return Script(text=LONG, fault=kind, at=at)
+
+
+def ends_with(stop_reason: str) -> Case:
+    return Case(Script(text=LONG, stop_reason=stop_reason), "claude_stream", BROKE_OFF, call="completed")
+
+
+def status(code: int, kind: str, told: str) -> Script:
+    return Script.error(code, kind, told)
+
+
+CASES = {
+    "silence before the headers": Case(fault(Fault.SILENCE_BEFORE_HEADERS, 0), "claude_timeout", TIMEOUT),
+    "silence before the first event": Case(fault(Fault.SILENCE, BEFORE_MESSAGE), "claude_timeout", TIMEOUT),
+    "silence before the first text": Case(fault(Fault.SILENCE, 0), "claude_timeout", TIMEOUT),
+    "silence in mid-stream": Case(fault(Fault.SILENCE, MIDDLE), "claude_timeout", TIMEOUT),
+    "silence before the last event": Case(fault(Fault.SILENCE, LAST), "claude_timeout", TIMEOUT),
+    "429": Case(status(429, "rate_limit_error", "Slow"), "claude_unavailable", f"{UNAVAILABLE}: 429 Slow"),
+    "500": Case(status(500, "api_error", "Oh"), "claude_unavailable", f"{UNAVAILABLE}: 500 Oh"),
+    "503": Case(status(503, "api_error", "Oh"), "claude_unavailable", f"{UNAVAILABLE}: 503 Oh"),
+    "529": Case(status(529, "overloaded_error", "Busy"), "claude_unavailable", f"{UNAVAILABLE}: 529 Busy"),
+    "overloaded in mid-stream": Case(
+        Script(text=LONG, fault=Fault.ERROR_EVENT, error_type="overloaded_error", message="Busy", at=MIDDLE),
+        "claude_unavailable",
+        f"{UNAVAILABLE}: Busy",
+    ),
+    "cut before the headers": Case(
+        fault(Fault.CUT, BEFORE_HEADERS), "claude_unavailable", f"{UNAVAILABLE}: no connection"
+    ),
+    "401": Case(status(401, "authentication_error", "Who"), "claude_auth", "Claude API key rejected", retryable=False),
+    "403": Case(status(403, "permission_error", "No"), "claude_auth", "Claude API key rejected", retryable=False),
+    "400": Case(
+        status(400, "invalid_request_error", "messages: too long"),
+        "claude_request",
+        "Claude API refused the request: messages: too long",
+        retryable=False,
+    ),
+    "404": Case(
+        status(404, "not_found_error", "model: none-1"),
+        "claude_request",
+        "Claude API refused the request: model: none-1",
+        retryable=False,
+    ),
+    "refusal at once": Case(Script.refusal(), "refused", REFUSED, retryable=False, call="completed"),
+    "refusal in mid-stream": Case(Script.refusal(LONG), "refused", REFUSED, retryable=False, call="completed"),
+    "cut before the first event": Case(fault(Fault.CUT, BEFORE_MESSAGE), "claude_stream", BROKE_OFF),
+    "cut in mid-stream": Case(fault(Fault.CUT, MIDDLE), "claude_stream", BROKE_OFF),
+    "reset in mid-stream": Case(fault(Fault.RESET, MIDDLE), "claude_stream", BROKE_OFF),
+    "malformed in mid-stream": Case(fault(Fault.MALFORMED, MIDDLE), "claude_stream", BROKE_OFF),
+    "no UTF-8 in mid-stream": Case(fault(Fault.BAD_UTF8, MIDDLE), "claude_stream", BROKE_OFF),
+    "clean end in mid-stream": Case(fault(Fault.CLEAN_END, MIDDLE), "claude_stream", BROKE_OFF),
+    "clean end before message_stop": Case(fault(Fault.CLEAN_END, LAST), "claude_stream", BROKE_OFF),
+    "max_tokens": ends_with("max_tokens"),
+    "tool_use": ends_with("tool_use"),
+    "a full context window": ends_with("model_context_window_exceeded"),
+    "no text at all": Case(Script(text=""), "claude_stream", BROKE_OFF, call="completed"),
+    "white space alone": Case(Script(text=" \n" * 9), "claude_stream", BROKE_OFF, call="completed"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+async def test_a_failure_of_claude_is_told_in_status_history_ledger_and_log_and_leaves_nothing(
+    start: Start, caplog: pytest.LogCaptureFixture, name: str
+) -> None:
+    case = CASES[name]
+    async with start(claude_timeout=0.3) as service:
+        service.claude.default = case.script
+        topic_id = await service.topic()
+
+        generation_id = (await service.generate(topic_id))["generation_id"]
+        ended = await service.ended(topic_id)
+
+        assert told(ended) == ("failed", case.code, case.message, case.retryable)
+        assert ended["phase"] == "done"
+        assert ended["artifact_id"] is None
+        assert await history(service, topic_id) == [ended]
+        assert_logged(caplog, topic_id, generation_id, case.message)
+        assert await ledger(service) == [case.call]
+        await assert_nothing_is_left(service)
+        assert len(service.claude.calls) == 1
+
+
+async def test_a_database_that_refuses_the_last_row_fails_the_generation_and_takes_the_file_away(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    topic_id = await service.topic()
+    await service.rows(
+        """
+        CREATE TRIGGER refuse BEFORE UPDATE ON generations WHEN NEW.status = 'completed'
+        BEGIN SELECT RAISE(ABORT, 'refused by the test'); END
+        """
+    )
+
+    generation_id = (await service.generate(topic_id))["generation_id"]
+    ended = await service.ended(topic_id)
+
+    assert told(ended) == ("failed", "database", "Database save failed", True)
+    assert await history(service, topic_id) == [ended]
+    assert_logged(caplog, topic_id, generation_id, "Database save failed")
+    assert await ledger(service) == ["completed"]
+    await assert_nothing_is_left(service)
+
+
+async def test_a_locked_database_fails_the_generation_and_is_told_of_the_end_when_it_is_free(service: Service) -> None:
+    go = trio.Event()
+    service.claude.script(Script(hold=go, hold_at=LAST))
+    topic_id = await service.topic()
+    await service.generate(topic_id)
+    call = await service.claude.next_call()
+    await call.held.wait()
+
+    async with locked_database(service.settings.data_dir):
+        go.set()
+        shown = await service.ended(topic_id)
+        answer = await service.http.post(f"/api/topics/{topic_id}/generate")
+        stored = await service.rows("SELECT status FROM generations")
+    recorded = await changed(service, topic_id, shown)
+
+    assert told(shown) == told(recorded) == ("failed", "database", "Database save failed", True)
+    assert stored == [{"status": "generating"}]
+    assert answer.status_code == 409
+    assert await history(service, topic_id) == [recorded]
+    assert await ledger(service) == ["completed"]
+    await assert_nothing_is_left(service)
+    await service.generate(topic_id)
+    assert (await service.ended(topic_id))["status"] == "completed"
+
+
+def put_a_file_in_the_place_of_the_directory(directory: Path) -> None:
+    directory.touch()
+
+
+def fill_the_disk(directory: Path) -> None:
+    directory.mkdir()
+    (directory / ".1.md.part").symlink_to("/dev/full")
+
+
+def put_a_directory_in_the_place_of_the_report(directory: Path) -> None:
+    (directory / "1.md").mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [put_a_file_in_the_place_of_the_directory, fill_the_disk, put_a_directory_in_the_place_of_the_report],
+)
+async def test_a_failure_of_the_file_system_is_told_without_its_details_and_leaves_nothing(
+    service: Service, caplog: pytest.LogCaptureFixture, spoil: Callable[[Path], None]
+) -> None:
+    topic_id = await service.topic()
+    spoil(service.settings.data_dir / REPORTS / str(topic_id))
+    spoilt = service.files()
+
+    generation_id = (await service.generate(topic_id))["generation_id"]
+    ended = await service.ended(topic_id)
+
+    assert told(ended) == ("failed", "file_system", "File system error", True)
+    assert await history(service, topic_id) == [ended]
+    assert_logged(caplog, topic_id, generation_id, "File system error")
+    assert await ledger(service) == ["completed"]
+    await assert_nothing_is_left(service, files=[name for name in spoilt if name in service.files()])
+
+
+async def test_what_nobody_expected_fails_one_generation_with_its_own_message(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with workshop(tmp_path, RuntimeError("boom")) as (tools, job):
+        await generate(job, tools)
+        ended = await latest(tools, job)
+
+    assert (ended.status, ended.error_code, ended.error_message) == (StatusName.FAILED, "internal", "boom")
+    assert_logged(caplog, job.generation.topic_id, job.generation.id, "boom")
+
+
+async def test_a_time_out_is_no_failure_of_the_file_system_though_it_is_an_os_error(tmp_path: Path) -> None:
+    async with workshop(tmp_path, TimeoutError("too long")) as (tools, job):
+        await generate(job, tools)
+        ended = await latest(tools, job)
+
+    assert (ended.error_code, ended.error_message) == ("claude_timeout", TIMEOUT)
+
+
+async def test_a_message_that_is_no_text_ends_its_own_generation_and_no_other(tmp_path: Path) -> None:
+    async with workshop(tmp_path, RuntimeError("half a character: \ud83d")) as (tools, job):
+        await generate(job, tools)
+        ended = await latest(tools, job)
+
+    assert (ended.status, ended.error_message) == (StatusName.FAILED, "half a character: ?")
+
+
+async def test_an_end_that_the_database_refuses_is_kept_for_later_and_harms_no_sibling(tmp_path: Path) -> None:
+    async with workshop(tmp_path, RuntimeError("boom")) as (tools, job):
+        await tools.store.write(
+            lambda db: db.execute(
+                """
+                CREATE TRIGGER refuse BEFORE UPDATE ON generations BEGIN SELECT RAISE(ABORT, 'refused by the test'); END
+                """
+            )
+        )
+
+        await generate(job, tools)
+        shown = tools.statuses.get(job.generation.topic_id)
+
+    assert job.unrecorded
+    assert shown is not None
+    assert told(shown.document) == ("failed", "internal", "boom", True)
+
+
+def sqlite_error() -> sqlite3.Error:
+    return sqlite3.OperationalError("database or disk is full")
+
+
+@pytest.mark.parametrize(
+    ("error", "failure", "message"),
+    [
+        (ClaudeStream(), ClaudeStream, BROKE_OFF),
+        (Refused(), Refused, REFUSED),
+        (DatabaseFailed(), DatabaseFailed, "Database save failed"),
+        (TimeoutError(), ClaudeTimeout, TIMEOUT),
+        (sqlite_error(), DatabaseFailed, "Database save failed"),
+        (PermissionError(13, "Permission denied", "/secret"), FileSystemFailed, "File system error"),
+        (OSError(28, "No space left on device"), FileSystemFailed, "File system error"),
+        (RuntimeError("boom"), Internal, "boom"),
+        (RuntimeError(), Internal, "RuntimeError"),
+        (ExceptionGroup("together", [TimeoutError()]), ClaudeTimeout, TIMEOUT),
+        (ExceptionGroup("together", [ExceptionGroup("inner", [OSError()])]), FileSystemFailed, "File system error"),
+    ],
+)
+def test_every_error_has_its_row_in_the_table(error: Exception, failure: type[Failure], message: str) -> None:
+    found = failure_of(error)
+
+    assert type(found) is failure
+    assert str(found) == message
+
+
+def told(shown: dict[str, Any]) -> tuple[str, str, str, bool]:
+    return shown["status"], shown["error_code"], shown["error_message"], shown["retryable"]
+
+
+async def history(service: Service, topic_id: int) -> list[dict[str, Any]]:
+    answer = await service.http.get(f"/api/topics/{topic_id}/generations")
+    data: list[dict[str, Any]] = answer.json()["data"]
+    return data
+
+
+async def changed(service: Service, topic_id: int, known: dict[str, Any]) -> dict[str, Any]:
+    """Wait by long polls until a topic's status is another one than this."""
+    etag = ""
+    with trio.fail_after(10):
+        while True:
+            answer = await service.http.get(
+                f"/api/topics/{topic_id}/status", params={"wait": 20}, headers={"If-None-Match": etag}
+            )
+            etag, data = answer.headers["etag"], answer.json()["data"]
+            if data != known:
+                found: dict[str, Any] = data
+                return found
+
+
+async def ledger(service: Service) -> list[str]:
+    return [row["state"] for row in await service.rows("SELECT state FROM ai_usage ORDER BY id")]
+
+
+def assert_logged(caplog: pytest.LogCaptureFixture, topic_id: int, generation_id: int, message: str) -> None:
+    """There is one ERROR line of the failure, with its traceback."""
+    lines = [record for record in caplog.records if "Report generation failed" in record.getMessage()]
+    expected = f"[BACKGROUND] Report generation failed topic={topic_id} generation={generation_id} error={message}"
+    assert [(line.levelno, line.getMessage()) for line in lines] == [(logging.ERROR, expected)]
+    assert lines[0].exc_info is not None
+    assert lines[0].exc_info[2] is not None
+
+
+async def assert_nothing_is_left(service: Service, files: list[str] | None = None) -> None:
+    """There is no artifact, no message, no checkpoint, and no file but these."""
+    assert [tuple(row.values()) for row in await service.rows(LEFT)] == [(0,)]
+    assert service.files() == (files or [])
+
+
+class Broken(Claude):
+    """A Claude that raises what it is told to."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def write(self, prompt: Prompt, listener: Listener) -> str:
+        raise self._error
+
+
+@asynccontextmanager
+async def workshop(directory: Path, error: Exception) -> AsyncIterator[tuple[Tools, Job]]:
+    """Open what a generation works with, with a Claude that raises `error`, and a generation that may begin."""
+    threads = Threads(4)
+    async with open_store(directory / DATABASE, threads) as store:
+        user = await store.write(users.add_user, "somebody", is_admin=False)
+        assert user is not None
+        topic = await store.write(topics.add_topic, user.id, "A topic", "", "en")
+        accepted = await store.write(
+            generations.accept_generation, topic.id, Order(), "model", StatusName.GENERATING, None
+        )
+        assert accepted.generation is not None
+        tools = Tools(store, Files(directory / REPORTS, threads), Broken(error), StatusMap())
+        yield tools, Job(accepted.generation, Slots(1).take(user.id))
+
+
+async def latest(tools: Tools, job: Job) -> Generation:
+    found = await tools.store.read(generations.latest_generation, job.generation.topic_id)
+    assert found is not None
+    return found

@@ -1,0 +1,87 @@
+"""The shape of the tree: every module has a level and imports only lower ones, and what is dangerous has one door."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import app
+
+LEVELS = """
+    errors models phrases guard
+    settings prompts report wire schema threads status slots directory loopwatch
+    queries files store offline
+    claude access job
+    draft
+    generate
+    runner
+    state
+    problems routes
+    middleware
+    main
+    server
+    write
+    cli
+    __main__
+"""
+"""One line a level, lowest first; a package is one module. Each imports only from lines above its own."""
+
+DOORS = {
+    # Guard and server hold one connection, one stop; write holds the server it talks to. What they start ends there.
+    "starts tasks": ({"start_soon", "create_task_group", "open_nursery"}, {"runner", "server", "guard", "write"}),
+    # Guard enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words.
+    "enters a thread": ({"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"}, {"threads", "guard"}),
+    "imports the SDK": ({"anthropic"}, {"claude"}),
+    # Main tells of the first access token; write shows progress and may put the report on standard output.
+    "prints": ({"print", "stdout", "stderr"}, {"cli", "main", "write"}),
+    "reads the environment": ({"environ", "getenv", "dotenv"}, {"main"}),
+    # Errors and queries only tell its exceptions apart.
+    "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries"}),
+    "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "cli"}),
+}
+"""What it is called: (the names that give it away, the modules that may)."""
+
+ROOT = Path(app.__file__).parent
+FILES = sorted(str(file.relative_to(ROOT)) for file in ROOT.rglob("*.py"))
+
+
+def module(file: str) -> str:
+    """Return what a file counts as: its module, or the package of `app` that it is in."""
+    return Path(file).parts[0].removesuffix(".py")
+
+
+def names(file: str) -> set[str]:
+    """Return every name that a file imports, reads or calls; modules with their dots, and each part of them."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=aliases):
+                found.update(alias.name for alias in aliases)
+            case ast.ImportFrom(module=source, names=aliases, level=dots):
+                origin = "app." * dots + (source or "")
+                found.update({origin, *(f"{origin}.{alias.name}" for alias in aliases)})
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                found.add(name)
+    return found | {part for name in found for part in name.split(".")}
+
+
+def level(name: str) -> int:
+    return next(number for number, line in enumerate(LEVELS.strip().splitlines()) if name in line.split())
+
+
+def test_every_module_has_a_level() -> None:
+    assert sorted(LEVELS.split()) == sorted({module(file) for file in FILES} - {"__init__"})
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_imports_point_down(file: str) -> None:
+    imported = {name.split(".")[1] for name in names(file) if name.startswith("app.")} - {module(file), "__version__"}
+
+    assert {name for name in imported if level(name) >= level(module(file))} == set()
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_what_is_dangerous_has_one_door(door: str) -> None:
+    signs, allowed = DOORS[door]
+
+    assert {module(file) for file in FILES if names(file) & signs} == allowed

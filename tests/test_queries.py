@@ -1,0 +1,718 @@
+"""The queries: what they promise of races, refusals, ids and tokens, and that no list reads a whole table."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlite_utils import Database
+
+from app.errors import ClaudeTimeout, GenerationInProgress, IdempotencyKeyReused, NotFound, Superseded
+from app.models import (
+    Artifact,
+    ArtifactId,
+    Generation,
+    GenerationId,
+    Order,
+    SavedFile,
+    StatusName,
+    TokenId,
+    Tokens,
+    TopicId,
+    UserId,
+    later,
+)
+from app.queries import artifacts, generations, topics, usage, users
+from app.queries.generations import KEY_LIFETIME, Accepted, Key
+from app.queries.usage import CallEnd, CallState
+from app.store import open_database
+
+SAVED = SavedFile("1/1.md", 4, "0" * 64)
+PLAN = "## 하나\n## 둘\n## 셋"
+CALL_END = CallEnd(CallState.COMPLETED, "req_1", "end_turn", Tokens(10, 20, 30, 40), False, 1000, 100)
+
+Change = Callable[[Database, Generation], object]
+
+
+@pytest.fixture
+def db() -> Iterator[Database]:
+    with closing(open_database(Path(":memory:"))) as opened:
+        yield opened
+
+
+@pytest.fixture
+def user_id(db: Database) -> UserId:
+    user = users.add_user(db, "anna", is_admin=False)
+    assert user is not None
+    return user.id
+
+
+@pytest.fixture
+def topic_id(db: Database, user_id: UserId) -> TopicId:
+    return topics.add_topic(db, user_id, "수소", PLAN, "ko").id
+
+
+def accept(
+    db: Database,
+    topic_id: TopicId,
+    status: StatusName = StatusName.GENERATING,
+    *,
+    order: Order | None = None,
+    key: Key | None = None,
+) -> Generation:
+    accepted = generations.accept_generation(db, topic_id, order or Order(), "a-model", status, key)
+    assert accepted.generation is not None
+    return accepted.generation
+
+
+def complete(db: Database, generation: Generation) -> Generation:
+    return artifacts.save_report(db, generation, "question", "report", SAVED, "report.md")
+
+
+def fail(db: Database, generation: Generation) -> Generation:
+    return generations.fail_generation(db, generation, ClaudeTimeout())
+
+
+def checkpoint(db: Database, generation: Generation) -> None:
+    generations.add_checkpoint(db, generation, 0, "half a rep")
+
+
+ENDS: dict[str, Change] = {"completed": complete, "failed": fail, "cancelled": generations.cancel_generation}
+CHANGES: dict[str, Change] = {**ENDS, "put back": generations.put_back_generation, "checkpoint": checkpoint}
+
+
+def everything(db: Database) -> dict[str, list[dict[str, Any]]]:
+    """Return every row of every table."""
+    return {table: list(db.query(f"SELECT * FROM {table}")) for table in db.table_names()}
+
+
+def count(db: Database, table: str) -> int:
+    return int(db.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0])
+
+
+def latest(db: Database, topic_id: TopicId) -> Generation:
+    found = generations.latest_generation(db, topic_id)
+    assert found is not None
+    return found
+
+
+def topic_agrees(db: Database, topic_id: TopicId) -> bool:
+    """Whether a topic says what its latest generation says."""
+    (said,) = db.query("SELECT status, generation_id FROM topics WHERE id = :id", {"id": topic_id})
+    generation = latest(db, topic_id)
+    return said == {"status": generation.status, "generation_id": generation.id}
+
+
+# Accepting a generation
+
+
+def test_an_accepted_generation_holds_all_that_is_needed_to_run_it(db: Database, topic_id: TopicId) -> None:
+    order = Order(topic="산소", plan="## 하나\n## 둘", instructions="짧게", model="ignored here")
+
+    generation = accept(db, topic_id, order=order)
+
+    assert generation == latest(db, topic_id)
+    assert (generation.topic, generation.plan, generation.instructions) == ("산소", "## 하나\n## 둘", "짧게")
+    assert (generation.model, generation.language, generation.sections_total) == ("a-model", "ko", 2)
+    assert generation.expected_characters == 1800
+    assert (generation.status, generation.attempt) == (StatusName.GENERATING, 1)
+    assert generation.started_at == generation.created_at
+
+
+def test_a_generation_that_waits_has_not_begun(db: Database, topic_id: TopicId) -> None:
+    generation = accept(db, topic_id, StatusName.QUEUED)
+
+    assert (generation.status, generation.attempt, generation.started_at) == (StatusName.QUEUED, 0, None)
+    assert (generation.topic, generation.plan) == ("수소", PLAN)
+
+
+def test_what_an_order_says_replaces_what_the_topic_says(db: Database, topic_id: TopicId) -> None:
+    accept(db, topic_id, order=Order(plan="## 새 계획"))
+
+    topic = topics.topic(db, topic_id)
+    assert topic is not None
+    assert (topic.topic, topic.plan, topic.language) == ("수소", "## 새 계획", "ko")
+
+
+def test_past_reports_of_the_language_tell_how_long_a_section_gets(db: Database, user_id: UserId) -> None:
+    for language, lengths in (("ko", (300, 600, 3000)), ("en", (9000,))):
+        for characters in lengths:
+            told = topics.add_topic(db, user_id, "수소", "## 하나\n## 둘\n## 셋", language).id
+            complete(db, replace(accept(db, told), characters=characters))
+
+    generation = accept(db, topics.add_topic(db, user_id, "산소", "## 하나\n## 둘", "ko").id)
+
+    assert generation.expected_characters == 2 * 200
+
+
+@pytest.mark.parametrize(
+    ("asked_of", "key", "problem"),
+    [
+        (99, Key(UserId(1), "another", "of a body"), NotFound),
+        (1, Key(UserId(1), "another", "of a body"), GenerationInProgress),
+        (1, Key(UserId(1), "a-key", "of another body"), IdempotencyKeyReused),
+    ],
+)
+def test_a_refused_generation_changes_nothing(
+    db: Database, topic_id: TopicId, user_id: UserId, asked_of: TopicId, key: Key, problem: type[Exception]
+) -> None:
+    accept(db, topic_id, key=Key(user_id, "a-key", "of a body"))
+    before = everything(db)
+
+    with pytest.raises(problem), db.atomic():
+        accept(db, asked_of, order=Order(topic="산소", plan="## 다른 계획"), key=key)
+
+    assert everything(db) == before
+
+
+@pytest.mark.parametrize("status", [StatusName.QUEUED, StatusName.GENERATING])
+def test_a_second_generation_is_told_of_the_first(db: Database, topic_id: TopicId, status: StatusName) -> None:
+    first = accept(db, topic_id, status)
+
+    with pytest.raises(GenerationInProgress) as refused, db.atomic():
+        accept(db, topic_id)
+
+    assert refused.value.extensions == {"generation_id": first.id, "status_url": f"/api/topics/{topic_id}/status"}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_a_topic_whose_generation_has_ended_takes_another(db: Database, topic_id: TopicId, end: str) -> None:
+    first = accept(db, topic_id)
+    ENDS[end](db, first)
+
+    second = accept(db, topic_id)
+
+    assert second.id > first.id
+    assert latest(db, topic_id) == second
+
+
+def test_an_error_that_is_no_second_generation_is_not_taken_for_one(db: Database, topic_id: TopicId) -> None:
+    nameless: Any = None
+
+    with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
+        generations.accept_generation(db, topic_id, Order(), nameless, StatusName.QUEUED, None)
+
+
+# Idempotency keys
+
+
+def test_the_same_key_is_answered_with_the_first_202_again(db: Database, topic_id: TopicId, user_id: UserId) -> None:
+    key = Key(user_id, "a-key", "of a body")
+    first = accept(db, topic_id, StatusName.QUEUED, key=key)
+    fail(db, first)
+
+    again = generations.accept_generation(db, topic_id, Order(), "a-model", StatusName.GENERATING, key)
+
+    assert again == Accepted(topic_id, first.id, StatusName.QUEUED, None)
+    assert count(db, "generations") == 1
+
+
+def test_a_key_is_its_users_own(db: Database, topic_id: TopicId, user_id: UserId) -> None:
+    key = Key(user_id, "a-key", "of a body")
+    accept(db, topic_id, key=key)
+    ben = users.add_user(db, "ben", is_admin=False)
+    assert ben is not None
+
+    assert generations.remembered(db, replace(key, user_id=ben.id, fingerprint="of another body")) is None
+
+
+@pytest.mark.parametrize(("age", "known"), [(KEY_LIFETIME - 60, True), (KEY_LIFETIME + 60, False)])
+def test_a_key_is_remembered_for_a_day(db: Database, topic_id: TopicId, user_id: UserId, age: int, known: bool) -> None:
+    key = Key(user_id, "a-key", "of a body")
+    complete(db, accept(db, topic_id, key=key))
+    db.execute("UPDATE idempotency_keys SET created_at = :then", {"then": later(-age)})
+
+    assert (generations.remembered(db, key) is not None) is known
+
+
+def test_a_key_that_has_aged_may_be_used_for_another_request(db: Database, topic_id: TopicId, user_id: UserId) -> None:
+    key = Key(user_id, "a-key", "of a body")
+    first = accept(db, topic_id, key=key)
+    complete(db, first)
+    db.execute("UPDATE idempotency_keys SET created_at = :then", {"then": later(-KEY_LIFETIME - 60)})
+
+    second = accept(db, topic_id, key=replace(key, fingerprint="of another body"))
+
+    assert second.id > first.id
+    assert count(db, "idempotency_keys") == 1
+
+
+def test_keys_that_have_aged_are_forgotten(db: Database, topic_id: TopicId, user_id: UserId) -> None:
+    complete(db, accept(db, topic_id, key=Key(user_id, "old", "of a body")))
+    db.execute("UPDATE idempotency_keys SET created_at = :then", {"then": later(-KEY_LIFETIME - 60)})
+
+    accept(db, topic_id, key=Key(user_id, "new", "of a body"))
+
+    assert [row["key"] for row in db.query("SELECT key FROM idempotency_keys")] == ["new"]
+
+
+# The life of a generation
+
+
+def test_a_claim_begins_the_next_attempt(db: Database, topic_id: TopicId) -> None:
+    queued = accept(db, topic_id, StatusName.QUEUED)
+
+    claimed = generations.claim_generation(db, queued)
+
+    assert (claimed.status, claimed.attempt) == (StatusName.GENERATING, 1)
+    assert claimed.started_at is not None
+    assert claimed == latest(db, topic_id)
+
+
+def test_a_generation_is_claimed_once(db: Database, topic_id: TopicId) -> None:
+    queued = accept(db, topic_id, StatusName.QUEUED)
+    claimed = generations.claim_generation(db, queued)
+    before = everything(db)
+
+    for generation in (queued, claimed):
+        with pytest.raises(Superseded), db.atomic():
+            generations.claim_generation(db, generation)
+
+    assert everything(db) == before
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_an_older_attempt_changes_nothing(db: Database, topic_id: TopicId, change: str) -> None:
+    older = accept(db, topic_id)
+    newer = generations.claim_generation(db, generations.put_back_generation(db, older))
+    generations.add_checkpoint(db, newer, 0, "the newer attempt's text")
+    before = everything(db)
+
+    with pytest.raises(Superseded), db.atomic():
+        CHANGES[change](db, older)
+
+    assert newer.attempt == older.attempt + 1
+    assert everything(db) == before
+
+
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_has_ended_does_not_change_any_more(db: Database, topic_id: TopicId, end: str, change: str) -> None:
+    generation = accept(db, topic_id)
+    ENDS[end](db, generation)
+    before = everything(db)
+
+    with pytest.raises(Superseded), db.atomic():
+        CHANGES[change](db, generation)
+
+    assert everything(db) == before
+
+
+def test_a_topic_says_what_its_latest_generation_says_at_every_step(db: Database, topic_id: TopicId) -> None:
+    for end in (*ENDS.values(), generations.cancel_generation):
+        queued = accept(db, topic_id, StatusName.QUEUED)
+        assert topic_agrees(db, topic_id)
+        running = generations.claim_generation(db, queued)
+        assert topic_agrees(db, topic_id)
+        back = generations.put_back_generation(db, running)
+        assert topic_agrees(db, topic_id)
+        running = generations.claim_generation(db, back)
+        generations.recover_generations(db)
+        assert topic_agrees(db, topic_id)
+        end(db, generations.claim_generation(db, latest(db, topic_id)))
+        assert topic_agrees(db, topic_id)
+
+
+def test_a_failure_is_kept_with_the_progress_it_came_to(db: Database, topic_id: TopicId) -> None:
+    running = replace(accept(db, topic_id), characters=800, sections_done=2, progress_percent=40)
+
+    failed = fail(db, running)
+
+    assert (failed.status, failed.error_code, failed.error_message) == (
+        StatusName.FAILED, "claude_timeout", "Claude API timeout",
+    )  # fmt: skip
+    assert failed.retryable is True
+    assert (failed.characters, failed.sections_done, failed.progress_percent) == (800, 2, 40)
+    assert failed.completed_at is not None
+    assert failed == latest(db, topic_id)
+
+
+def test_a_cancel_is_kept_with_the_progress_it_came_to(db: Database, topic_id: TopicId) -> None:
+    running = replace(accept(db, topic_id), characters=800, sections_done=2, progress_percent=40)
+
+    cancelled = generations.cancel_generation(db, running)
+
+    assert (cancelled.status, cancelled.error_code, cancelled.retryable) == (StatusName.CANCELLED, None, None)
+    assert (cancelled.characters, cancelled.sections_done, cancelled.progress_percent) == (800, 2, 40)
+    assert cancelled == latest(db, topic_id)
+
+
+def test_a_saved_report_is_artifact_and_messages_and_the_end(db: Database, topic_id: TopicId) -> None:
+    running = replace(accept(db, topic_id), characters=800, progress_percent=72)
+
+    completed = complete(db, running)
+
+    assert completed == latest(db, topic_id)
+    assert (completed.status, completed.progress_percent) == (StatusName.COMPLETED, 100)
+    assert (completed.sections_done, completed.sections_total, completed.characters) == (3, 3, 800)
+    (artifact,) = artifacts.list_artifacts(db, topic_id, None, 9)
+    assert artifact == Artifact(
+        ArtifactId(1), topic_id, running.id, 1, "md", "report.md", SAVED.path, SAVED.size, SAVED.sha256, "a-model",
+        False, artifact.created_at,
+    )  # fmt: skip
+    assert completed.artifact_id == artifact.id
+    messages = artifacts.list_messages(db, topic_id, None, 9)
+    assert [(message.seq_no, message.role, message.content) for message in messages] == [
+        (1, "user", "question"), (2, "assistant", "report"),
+    ]  # fmt: skip
+
+
+def test_versions_and_messages_are_numbered_by_topic(db: Database, user_id: UserId, topic_id: TopicId) -> None:
+    other_id = topics.add_topic(db, user_id, "산소", "", "ko").id
+    for told in (topic_id, other_id, topic_id):
+        complete(db, accept(db, told))
+
+    assert [artifact.version for artifact in artifacts.list_artifacts(db, topic_id, None, 9)] == [2, 1]
+    assert [artifact.version for artifact in artifacts.list_artifacts(db, other_id, None, 9)] == [1]
+    assert [message.seq_no for message in artifacts.list_messages(db, topic_id, None, 9)] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("change", [*ENDS, "put back"])
+def test_the_text_that_was_kept_is_dropped_at_the_end(db: Database, topic_id: TopicId, change: str) -> None:
+    running = accept(db, topic_id)
+    for start, text in ((8, "a report"), (0, "half of ")):
+        generations.add_checkpoint(db, running, start, text)
+    kept = generations.checkpointed_text(db, running.id)
+
+    CHANGES[change](db, running)
+
+    assert kept == "half of a report"
+    assert generations.checkpointed_text(db, running.id) == ""
+    assert count(db, "checkpoints") == 0
+
+
+def test_a_generation_that_waits_for_the_next_start_can_be_cancelled(db: Database, topic_id: TopicId) -> None:
+    nothing = generations.cancel_put_back(db, topic_id)
+    generations.put_back_generation(db, accept(db, topic_id))
+
+    cancelled = generations.cancel_put_back(db, topic_id)
+
+    assert (nothing, cancelled) == (False, True)
+    assert latest(db, topic_id).status is StatusName.CANCELLED
+    assert topic_agrees(db, topic_id)
+    assert not generations.cancel_put_back(db, topic_id)
+
+
+def test_what_was_unfinished_is_recovered_oldest_first_and_the_rest_left_alone(db: Database, user_id: UserId) -> None:
+    ids = [topics.add_topic(db, user_id, f"Topic {number}", "", "en").id for number in range(5)]
+    ended = [end(db, accept(db, topic_id)) for end, topic_id in zip(ENDS.values(), ids, strict=False)]
+    running = replace(accept(db, ids[3]), characters=800, progress_percent=40)
+    call_id = usage.open_call(db, running, "report")
+    checkpoint(db, running)
+    waiting = accept(db, ids[4], StatusName.QUEUED)
+
+    found = generations.recover_generations(db)
+
+    assert [generation.id for generation in found] == [running.id, waiting.id]
+    assert [(generation.status, generation.attempt) for generation in found] == [("queued", 1), ("queued", 0)]
+    assert [(generation.characters, generation.progress_percent, generation.started_at) for generation in found] == [
+        (0, 0, None), (0, 0, None),
+    ]  # fmt: skip
+    assert found == [latest(db, generation.topic_id) for generation in found]
+    assert ended == [latest(db, topic_id) for topic_id in ids[:3]]
+    assert all(topic_agrees(db, topic_id) for topic_id in ids)
+    assert count(db, "checkpoints") == 0
+    (call,) = db.query("SELECT id, state, estimated, ended_at IS NOT NULL AS over FROM ai_usage")
+    assert call == {"id": call_id, "state": "interrupted", "estimated": 1, "over": 1}
+
+
+# The ledger
+
+
+def test_the_tokens_of_a_generation_are_the_sums_over_its_calls(db: Database, topic_id: TopicId) -> None:
+    running = accept(db, topic_id)
+    unknown = usage.tokens_of_generation(db, running.id)
+
+    for end in (CALL_END, replace(CALL_END, state=CallState.FAILED, tokens=Tokens(input=5))):
+        usage.close_call(db, usage.open_call(db, running, "report"), end)
+
+    assert unknown == Tokens(None, None, None, None)
+    assert usage.tokens_of_generation(db, running.id) == Tokens(15, 20, 30, 40)
+    assert latest(db, topic_id).tokens == Tokens(15, 20, 30, 40)
+
+
+def test_a_call_that_is_closed_keeps_what_it_says(db: Database, topic_id: TopicId) -> None:
+    call_id = usage.open_call(db, accept(db, topic_id), "report")
+    usage.close_call(db, call_id, CALL_END)
+    before = everything(db)
+
+    usage.close_call(db, call_id, replace(CALL_END, state=CallState.FAILED, tokens=Tokens()))
+    usage.interrupt_calls(db)
+
+    assert everything(db) == before
+
+
+# Topics
+
+
+def test_topics_are_listed_newest_first_by_owner_and_status_and_page(db: Database, user_id: UserId) -> None:
+    ben = users.add_user(db, "ben", is_admin=False)
+    assert ben is not None
+    ids = [topics.add_topic(db, owner, "수소", "", "ko").id for owner in (user_id, ben.id) * 3]
+    for topic_id in ids[2:4]:
+        accept(db, topic_id)
+
+    def listed(owner: UserId | None, status: StatusName | None, before: int | None, limit: int = 9) -> list[TopicId]:
+        return [topic.id for topic in topics.list_topics(db, owner, status, before, limit)]
+
+    assert listed(None, None, None) == ids[::-1]
+    assert listed(None, None, None, limit=2) == ids[:3:-1]
+    assert listed(None, None, ids[2]) == [ids[1], ids[0]]
+    assert listed(user_id, None, None) == [ids[4], ids[2], ids[0]]
+    assert listed(user_id, None, ids[4]) == [ids[2], ids[0]]
+    assert listed(None, StatusName.GENERATING, None) == [ids[3], ids[2]]
+    assert listed(ben.id, StatusName.GENERATING, None) == [ids[3]]
+    assert listed(ben.id, StatusName.IDLE, ids[5]) == [ids[1]]
+
+
+def test_a_topic_is_changed_in_what_is_given(db: Database, topic_id: TopicId) -> None:
+    changed = topics.change_topic(db, topic_id, None, "## 하나", None)
+
+    assert changed == topics.topic(db, topic_id)
+    assert changed is not None
+    assert (changed.topic, changed.plan, changed.language) == ("수소", "## 하나", "ko")
+    assert topics.change_topic(db, TopicId(99), "산소", None, None) is None
+
+
+def test_a_deleted_topic_takes_all_with_it_but_the_ledger(db: Database, topic_id: TopicId, user_id: UserId) -> None:
+    complete(db, accept(db, topic_id, key=Key(user_id, "a-key", "of a body")))
+    running = accept(db, topic_id)
+    checkpoint(db, running)
+    usage.open_call(db, running, "report")
+
+    topics.delete_topic(db, topic_id)
+
+    gone = ("topics", "generations", "checkpoints", "messages", "artifacts")
+    assert [count(db, table) for table in gone] == [0] * len(gone)
+    assert [count(db, table) for table in ("users", "ai_usage", "idempotency_keys")] == [1, 1, 1]
+    assert topics.existing_topics(db, [topic_id, TopicId(99)]) == set()
+
+
+def test_no_id_is_ever_used_again(db: Database, user_id: UserId) -> None:
+    def fill() -> dict[str, int]:
+        topic_id = topics.add_topic(db, user_id, "수소", "", "ko").id
+        completed = complete(db, accept(db, topic_id))
+        assert completed.artifact_id is not None
+        (_, message) = artifacts.list_messages(db, topic_id, None, 9)
+        return {"topic": topic_id, "generation": completed.id, "artifact": completed.artifact_id, "message": message.id}
+
+    before = fill()
+    topics.delete_topic(db, TopicId(before["topic"]))
+    after = fill()
+
+    assert all(after[name] > before[name] for name in before)
+
+
+def test_an_artifact_is_found_with_its_owner(db: Database, topic_id: TopicId, user_id: UserId) -> None:
+    complete(db, accept(db, topic_id))
+    (artifact,) = artifacts.list_artifacts(db, topic_id, None, 9)
+
+    assert artifacts.artifact(db, artifact.id) == (artifact, user_id)
+    assert artifacts.artifact(db, ArtifactId(99)) is None
+
+
+def test_lists_of_a_topic_are_cut_into_pages(db: Database, topic_id: TopicId) -> None:
+    ids = [complete(db, accept(db, topic_id)).id for _ in range(3)]
+    (newest, middle, oldest) = artifacts.list_artifacts(db, topic_id, None, 9)
+
+    assert [g.id for g in generations.list_generations(db, topic_id, None, 2)] == [ids[2], ids[1]]
+    assert [g.id for g in generations.list_generations(db, topic_id, ids[1], 2)] == [ids[0]]
+    assert artifacts.list_artifacts(db, topic_id, None, 2) == [newest, middle]
+    assert artifacts.list_artifacts(db, topic_id, middle.id, 2) == [oldest]
+    assert [message.seq_no for message in artifacts.list_messages(db, topic_id, 4, 9)] == [5, 6]
+
+
+def test_the_check_that_the_database_takes_writes_may_be_repeated(db: Database) -> None:
+    topics.check_writable(db)
+    topics.check_writable(db)
+
+    assert count(db, "health") == 1
+
+
+# Users and access tokens
+
+
+def test_of_a_token_its_sha256_alone_is_in_the_database(tmp_path: Path) -> None:
+    with closing(open_database(tmp_path / "longhand.db")) as db:
+        token = users.admin_token(db, "laptop")
+        users.set_admin_token(db, "an-admin-token-of-the-tests")
+        content = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+
+    for secret in (token, "an-admin-token-of-the-tests"):
+        assert secret.removeprefix("lh_").encode() not in content
+        assert users.digest(secret).encode() in content
+
+
+def test_a_token_is_random_and_names_its_user_until_it_is_revoked(db: Database, user_id: UserId) -> None:
+    token, other = users.new_token(), users.new_token()
+    token_id = users.add_token(db, user_id, token, "laptop")
+
+    found = users.user_of_token(db, users.digest(token))
+    revoked = users.revoke_token(db, token_id)
+
+    assert token != other
+    assert len(token) == 3 + 43  # 256 bits in base64
+    assert found is not None
+    assert (found.id, found.name, found.is_admin) == (user_id, "anna", False)
+    assert revoked
+    assert users.user_of_token(db, users.digest(token)) is None
+    assert users.user_of_token(db, users.digest(other)) is None
+    assert not users.revoke_token(db, token_id)
+    assert not users.revoke_token(db, TokenId(99))
+
+
+def test_tokens_are_listed_oldest_first_with_what_they_are_for(db: Database, user_id: UserId) -> None:
+    first, second = (users.add_token(db, user_id, users.new_token(), label) for label in ("laptop", ""))
+    users.revoke_token(db, first)
+
+    listed = users.tokens(db)
+
+    assert [(token.id, token.user_name, token.label) for token in listed] == [
+        (first, "anna", "laptop"), (second, "anna", ""),
+    ]  # fmt: skip
+    assert [token.revoked_at is not None for token in listed] == [True, False]
+
+
+def test_a_name_is_taken_once(db: Database, user_id: UserId) -> None:
+    assert users.add_user(db, "anna", is_admin=True) is None
+
+    anna = users.user_named(db, "anna")
+    assert anna is not None
+    assert not anna.is_admin
+    assert users.user_named(db, "nobody") is None
+
+
+def test_the_first_token_is_given_where_no_token_holds_and_only_there(db: Database) -> None:
+    first = users.first_token(db)
+    second = users.first_token(db)
+    users.revoke_token(db, users.tokens(db)[0].id)
+    third = users.first_token(db)
+
+    assert first is not None
+    assert second is None
+    assert third is not None
+    admin = users.user_of_token(db, users.digest(third))
+    assert admin is not None
+    assert (admin.name, admin.is_admin) == ("admin", True)
+    assert users.user_of_token(db, users.digest(first)) is None
+
+
+def is_admins(db: Database, token: str) -> bool:
+    user = users.user_of_token(db, users.digest(token))
+    return user is not None and (user.name, user.is_admin) == ("admin", True)
+
+
+def test_the_environments_token_ends_with_the_next_and_may_come_back(db: Database) -> None:
+    users.set_admin_token(db, "the-first-admin-token")
+    users.set_admin_token(db, "the-first-admin-token")
+    users.set_admin_token(db, "the-second-admin-token")
+    after_the_second = [is_admins(db, token) for token in ("the-first-admin-token", "the-second-admin-token")]
+    users.set_admin_token(db, "the-first-admin-token")
+
+    assert after_the_second == [False, True]
+    assert is_admins(db, "the-first-admin-token")
+    assert not is_admins(db, "the-second-admin-token")
+    assert len(users.tokens(db)) == 2
+
+
+def test_the_environments_token_leaves_the_admins_other_tokens_alone(db: Database) -> None:
+    other = users.admin_token(db, "laptop")
+
+    users.set_admin_token(db, "the-first-admin-token")
+    users.set_admin_token(db, "the-second-admin-token")
+
+    assert is_admins(db, other)
+
+
+def test_a_token_that_was_somebodys_becomes_the_environments_and_ends_as_such(db: Database, user_id: UserId) -> None:
+    users.add_token(db, user_id, "a-token-of-annas-own", "laptop")
+
+    users.set_admin_token(db, "a-token-of-annas-own")
+    becomes = is_admins(db, "a-token-of-annas-own")
+    users.set_admin_token(db, "the-second-admin-token")
+
+    assert becomes
+    assert users.user_of_token(db, users.digest("a-token-of-annas-own")) is None
+
+
+def test_a_user_named_admin_becomes_one(db: Database) -> None:
+    users.add_user(db, "admin", is_admin=False)
+
+    users.set_admin_token(db, "the-first-admin-token")
+
+    assert is_admins(db, "the-first-admin-token")
+
+
+def test_what_write_gave_itself_ends_and_nothing_else(db: Database) -> None:
+    written, kept = users.admin_token(db, users.WRITE_LABEL), users.admin_token(db, "laptop")
+
+    users.end_writing(db)
+
+    assert [is_admins(db, token) for token in (written, kept)] == [False, True]
+
+
+# No query reads a table that grows
+
+
+QUERIES: dict[str, Callable[[Database], object]] = {
+    **{
+        f"list_topics owner={owner} status={status} before={before}": partial(
+            topics.list_topics, owner=owner, status=status, before=before, limit=20
+        )
+        for owner in (None, UserId(1))
+        for status in (None, StatusName.FAILED)
+        for before in (None, 9)
+    },
+    "topic": lambda db: topics.topic(db, TopicId(1)),
+    "existing_topics": lambda db: topics.existing_topics(db, [TopicId(1)]),
+    "delete_topic": lambda db: topics.delete_topic(db, TopicId(1)),
+    "accept_generation": lambda db: accept(db, TopicId(1), key=Key(UserId(1), "a-key", "of a body")),
+    "remembered": lambda db: generations.remembered(db, Key(UserId(1), "a-key", "of a body")),
+    "latest_generation": lambda db: generations.latest_generation(db, TopicId(1)),
+    "list_generations": lambda db: generations.list_generations(db, TopicId(1), None, 20),
+    "list_generations before": lambda db: generations.list_generations(db, TopicId(1), 9, 20),
+    "recover_generations": generations.recover_generations,
+    "typical section": lambda db: generations._typical_section(db, "ko"),
+    "checkpointed_text": lambda db: generations.checkpointed_text(db, GenerationId(1)),
+    "complete": lambda db: complete(db, accept(db, TopicId(1))),
+    "fail": lambda db: fail(db, accept(db, TopicId(1))),
+    "tokens_of_generation": lambda db: usage.tokens_of_generation(db, GenerationId(1)),
+    "list_messages": lambda db: artifacts.list_messages(db, TopicId(1), 3, 20),
+    "list_artifacts": lambda db: artifacts.list_artifacts(db, TopicId(1), None, 20),
+    "list_artifacts before": lambda db: artifacts.list_artifacts(db, TopicId(1), 9, 20),
+    "artifact": lambda db: artifacts.artifact(db, ArtifactId(1)),
+    "user_of_token": lambda db: users.user_of_token(db, "0" * 64),
+}
+
+BOUNDED = {
+    # goes through the table in its own order, from its end, and stops at the limit
+    "list_topics owner=None status=None before=None": ["SCAN topics"],
+    # goes through all of an index that holds nothing but what is unfinished
+    "recover_generations": [
+        "SCAN ai_usage USING INDEX ai_usage_open",
+        "SCAN generations USING INDEX generations_unfinished",
+    ],
+}
+"""What looks like reading a whole table, and is not."""
+
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_no_query_reads_or_sorts_a_whole_table(db: Database, topic_id: TopicId, name: str) -> None:
+    statements: list[str] = []
+    db.conn.set_trace_callback(statements.append)
+    QUERIES[name](db)
+    db.conn.set_trace_callback(None)
+
+    plans = [
+        str(step["detail"])
+        for statement in statements
+        if statement.lstrip().startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))
+        for step in db.query(f"EXPLAIN QUERY PLAN {statement}")
+    ]
+
+    assert [step for step in plans if "SCAN" in step or "B-TREE" in step] == BOUNDED.get(name, [])
+    assert plans

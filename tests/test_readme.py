@@ -1,0 +1,87 @@
+"""The README says what is so: every route, setting, command and dependency stands in it, and its examples run."""
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import click
+import trio
+from starlette.routing import Route
+
+from app.cli import main
+from app.main import create_app
+from app.settings import Settings
+from tests.service import ADMIN_TOKEN, Service
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands(group: click.Group, names: str = "longhand") -> list[str]:
+    found = []
+    for name, command in group.commands.items():
+        below = commands(command, f"{names} {name}") if isinstance(command, click.Group) else [f"{names} {name}"]
+        found.extend(below)
+    return found
+
+
+def test_every_route_stands_in_the_readme() -> None:
+    app = create_app(Settings(), None)
+
+    missing = [
+        f"{method} {route.path}"
+        for route in app.routes
+        if isinstance(route, Route)
+        for method in sorted((route.methods or set()) - {"HEAD"})
+        if not re.search(rf"`[A-Z`, ]*{method}[A-Z`, ]* {re.escape(re.sub(r':.*?}', '}', route.path))}`", README)
+    ]
+
+    assert not missing
+
+
+def test_every_setting_stands_in_the_readme_with_its_default() -> None:
+    for field in Settings.model_fields.values():
+        row = re.search(rf"^\| `{field.alias}` \| (.*?) \| .+ \|$", README, re.MULTILINE)
+        assert row, field.alias
+        if isinstance(field.default, int | float):
+            assert row[1] == f"{field.default:g}"
+
+
+def test_every_command_stands_in_the_readme() -> None:
+    missing = [
+        name for name in commands(main) if name not in README and name.replace("longhand ", "scripts/") not in README
+    ]
+
+    assert not missing
+
+
+def test_every_dependency_stands_in_the_readme_with_what_it_is_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+
+    table = README[README.index("## What it is made of") :]
+
+    assert not [name for line in needed if (name := re.split(r"[<>=]", line)[0]) not in table]
+
+
+async def test_the_first_report_with_curl_works_as_the_readme_says(service: Service) -> None:
+    section = README[README.index("## The server") : README.index("### Users")]
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    post_topic, generate, status, download = blocks[1].strip().split("\n\n")
+
+    async def run(command: str) -> str:
+        command = command.replace("localhost:8000", service.url.removeprefix("http://"))
+        done = await trio.run_process(
+            ["sh", "-c", command.replace("curl ", "curl -sS --fail-with-body ")],
+            capture_stdout=True,
+            stderr=subprocess.STDOUT,
+            env={"TOKEN": ADMIN_TOKEN, "PATH": "/usr/bin:/bin"},
+        )
+        return done.stdout.decode()
+
+    assert '"status":"idle"' in await run(post_topic)
+    assert '"status":"generating"' in await run(generate)
+    await service.ended(1)
+    assert '"status":"completed"' in await run(status)
+    assert (await run(download)).startswith("# A report")

@@ -1,0 +1,309 @@
+"""What the status map and its snapshots promise."""
+
+import gc
+import json
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlite_utils import Database
+from trio.testing import wait_all_tasks_blocked
+
+from app.errors import ClaudeTimeout
+from app.models import (
+    ArtifactId,
+    Generation,
+    GenerationId,
+    Kind,
+    Order,
+    Phase,
+    SavedFile,
+    StatusName,
+    Tokens,
+    TopicId,
+    UserId,
+)
+from app.queries import artifacts, generations, topics, usage, users
+from app.queries.usage import CallEnd, CallState
+from app.status import Snapshot, StatusMap
+from app.store import open_database
+
+FIELDS = """
+    topic_id generation_id kind status phase progress_percent sections_done sections_total characters attempt model
+    created_at started_at completed_at estimated_completion artifact_id error_code error_message usage
+"""
+
+TOPIC, OTHER_TOPIC = TopicId(1), TopicId(2)
+
+RUNNING = Generation(
+    id=GenerationId(7), topic_id=TOPIC, user_id=UserId(3), kind=Kind.REPORT, status=StatusName.GENERATING,
+    topic="수소", plan="", language="ko", instructions="", model="a-model", attempt=1, characters=0,
+    expected_characters=1000, sections_done=0, sections_total=5, progress_percent=0, artifact_id=None, error_code=None,
+    error_message=None, retryable=None, created_at="2026-11-22T10:00:00.000Z", started_at="2026-11-22T10:00:01.000Z",
+    completed_at=None, tokens=Tokens(),
+)  # fmt: skip
+
+CHANGES: dict[str, Callable[[StatusMap], None]] = {
+    "queued": lambda statuses: statuses.mark_queued(RUNNING),
+    "generating": lambda statuses: statuses.mark_generating(RUNNING),
+    "progress": lambda statuses: statuses.mark_progress(RUNNING, Phase.WRITING),
+    "completed": lambda statuses: statuses.mark_completed(RUNNING),
+    "failed": lambda statuses: statuses.mark_failed(RUNNING, ClaudeTimeout()),
+    "cancelled": lambda statuses: statuses.mark_cancelled(RUNNING),
+    "forgotten": lambda statuses: statuses.forget(TOPIC),
+    "deleted": lambda statuses: statuses.mark_deleted(TOPIC),
+}
+
+
+@pytest.fixture
+def db() -> Iterator[Database]:
+    with closing(open_database(Path(":memory:"))) as opened:
+        yield opened
+
+
+def shown(statuses: StatusMap, topic_id: TopicId = TOPIC) -> Snapshot:
+    snapshot = statuses.get(topic_id)
+    assert snapshot is not None
+    return snapshot
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_a_change_wakes_everyone_who_waits_for_that_topic_and_nobody_else(change: str) -> None:
+    statuses = StatusMap()
+    woken: list[TopicId] = []
+
+    async def wait_for(topic_id: TopicId) -> None:
+        await statuses.next_change(topic_id).wait()
+        woken.append(topic_id)
+
+    async with trio.open_nursery() as nursery:
+        for topic_id in (TOPIC, OTHER_TOPIC, TOPIC):
+            nursery.start_soon(wait_for, topic_id)
+        await wait_all_tasks_blocked()
+        CHANGES[change](statuses)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+
+    assert woken == [TOPIC, TOPIC]
+
+
+async def test_a_change_between_the_look_and_the_wait_is_not_missed() -> None:
+    statuses = StatusMap()
+    statuses.mark_generating(RUNNING)
+
+    changed = statuses.next_change(TOPIC)
+    before = shown(statuses)
+    statuses.mark_progress(replace(RUNNING, progress_percent=42), Phase.WRITING)
+    with trio.fail_after(1):
+        await changed.wait()
+
+    assert before.document["progress_percent"] == 0
+    assert shown(statuses).document["progress_percent"] == 42
+
+
+def test_the_next_change_is_another_one_each_time() -> None:
+    statuses = StatusMap()
+    first = statuses.next_change(TOPIC)
+
+    statuses.mark_generating(RUNNING)
+    second = statuses.next_change(TOPIC)
+
+    assert first.is_set()
+    assert not second.is_set()
+
+
+def test_closing_wakes_all_who_wait_now_and_later() -> None:
+    statuses = StatusMap()
+    waiting = [statuses.next_change(topic_id) for topic_id in (TOPIC, OTHER_TOPIC)]
+
+    statuses.close()
+    later = statuses.next_change(TOPIC)
+
+    assert statuses.closed
+    assert [event.is_set() for event in (*waiting, later)] == [True, True, True]
+
+
+def test_who_stops_waiting_leaves_no_memory_behind() -> None:
+    statuses = StatusMap()
+    events = [weakref.ref(statuses.next_change(TopicId(number))) for number in range(100)]
+
+    gc.collect()
+
+    assert [event() for event in events] == [None] * 100
+
+
+@given(st.lists(st.integers(0, 99), min_size=1))
+def test_progress_never_goes_back_within_an_attempt(percents: list[int]) -> None:
+    statuses = StatusMap()
+    statuses.mark_generating(RUNNING)
+    seen = []
+
+    for percent in percents:
+        statuses.mark_progress(replace(RUNNING, progress_percent=percent), Phase.WRITING)
+        seen.append(shown(statuses).document["progress_percent"])
+
+    assert seen == sorted(seen)
+    assert seen[-1] == max(percents)
+
+
+def test_another_attempt_begins_with_its_own_progress() -> None:
+    statuses = StatusMap()
+    statuses.mark_progress(replace(RUNNING, progress_percent=60), Phase.WRITING)
+
+    statuses.mark_progress(replace(RUNNING, attempt=2, progress_percent=5), Phase.WRITING)
+
+    assert shown(statuses).document["progress_percent"] == 5
+
+
+def test_a_readers_snapshot_stays_what_it_was() -> None:
+    statuses = StatusMap()
+    statuses.mark_generating(RUNNING)
+    before = shown(statuses)
+    body, etag = before.body, before.etag
+
+    statuses.mark_failed(replace(RUNNING, characters=9), ClaudeTimeout())
+
+    assert (before.body, before.etag) == (body, etag)
+    assert before.status is StatusName.GENERATING
+    assert shown(statuses).status is StatusName.FAILED
+
+
+def test_what_has_ended_is_shown_until_it_is_forgotten() -> None:
+    statuses = StatusMap()
+    statuses.mark_cancelled(RUNNING)
+    until_then = shown(statuses).status
+
+    statuses.forget(TOPIC)
+
+    assert until_then is StatusName.CANCELLED
+    assert statuses.get(TOPIC) is None
+    statuses.forget(TOPIC)  # twice is harmless
+
+
+def test_the_owner_of_a_topic_is_known_while_it_has_a_live_status() -> None:
+    statuses = StatusMap()
+    statuses.mark_queued(RUNNING)
+
+    assert statuses.owner(TOPIC) == RUNNING.user_id
+    assert statuses.owner(OTHER_TOPIC) is None
+
+
+def test_an_end_that_the_store_could_not_be_told_is_shown_all_the_same() -> None:
+    statuses = StatusMap()
+
+    statuses.mark_failed(RUNNING, ClaudeTimeout())
+
+    document = shown(statuses).document
+    assert document["status"] == "failed"
+    assert document["phase"] == "done"
+    assert (document["error_code"], document["error_message"]) == ("claude_timeout", "Claude API timeout")
+    assert document["retryable"] is True
+    assert document["completed_at"] is not None
+
+
+def test_only_a_failed_status_tells_whether_it_may_be_tried_again() -> None:
+    failed = Snapshot(TOPIC, replace(RUNNING, status=StatusName.FAILED, retryable=False))
+
+    assert set(failed.document) == {*FIELDS.split(), "retryable"}
+    for status in set(StatusName) - {StatusName.FAILED, StatusName.IDLE}:
+        assert set(Snapshot(TOPIC, replace(RUNNING, status=status)).document) == set(FIELDS.split())
+    assert set(Snapshot(TOPIC, None).document) == set(FIELDS.split())
+
+
+def test_a_topic_without_a_generation_is_idle() -> None:
+    document = Snapshot(TOPIC, None).document
+
+    assert (document["topic_id"], document["status"], document["progress_percent"]) == (TOPIC, "idle", 0)
+    assert document["usage"] == {"input_tokens": None, "output_tokens": None, "cost_usd": None}
+
+
+def test_the_body_is_the_document_as_json_in_utf_8() -> None:
+    snapshot = Snapshot(TOPIC, replace(RUNNING, error_message="수소가 없다"), Phase.THINKING)
+
+    assert json.loads(snapshot.body.decode()) == {"data": snapshot.document}
+    assert "수소가 없다".encode() in snapshot.body
+
+
+generations_alike = st.builds(
+    replace,
+    st.just(RUNNING),
+    characters=st.integers(0, 2),
+    topic=st.sampled_from(["not", "shown"]),
+    artifact_id=st.none() | st.just(ArtifactId(1)),
+)
+
+
+@given(generations_alike, generations_alike, st.sampled_from(Phase), st.sampled_from(Phase))
+def test_etags_are_the_same_if_and_only_if_the_bodies_are(
+    one: Generation, other: Generation, phase: Phase, other_phase: Phase
+) -> None:
+    first, second = Snapshot(TOPIC, one, phase), Snapshot(TOPIC, other, other_phase)
+
+    assert (first.etag == second.etag) == (first.body == second.body)
+    assert first.etag.startswith('"')
+    assert first.etag.endswith('"')
+
+
+def accepted(db: Database) -> Generation:
+    """Accept a generation of a fresh topic; it waits for its turn."""
+    user = users.add_user(db, "somebody", is_admin=False)
+    assert user is not None
+    topic = topics.add_topic(db, user.id, "수소", "## 하나\n## 둘", "ko")
+    answer = generations.accept_generation(db, topic.id, Order(), "a-model", StatusName.QUEUED, None)
+    assert answer.generation is not None
+    return answer.generation
+
+
+def spend(db: Database, generation: Generation) -> None:
+    """Put a call to Claude that has ended into the ledger."""
+    call_id = usage.open_call(db, generation, "report")
+    tokens = Tokens(input=812, output=2310)
+    usage.close_call(db, call_id, CallEnd(CallState.COMPLETED, "req_1", "end_turn", tokens, False, 1000, 100))
+
+
+def complete(db: Database, generation: Generation) -> Generation:
+    return artifacts.save_report(db, generation, "question", "text", SavedFile("1/1.md", 4, "0" * 64), "report.md")
+
+
+@pytest.mark.parametrize(
+    ("store", "show"),
+    [
+        (
+            partial(generations.fail_generation, failure=ClaudeTimeout()),
+            partial(StatusMap.mark_failed, failure=ClaudeTimeout()),
+        ),
+        (generations.cancel_generation, StatusMap.mark_cancelled),
+        (generations.put_back_generation, StatusMap.mark_queued),
+        (complete, StatusMap.mark_completed),
+    ],
+)
+def test_the_live_status_and_the_stored_one_are_equal_at_every_step(
+    db: Database,
+    store: Callable[[Database, Generation], Generation],
+    show: Callable[[StatusMap, Generation], None],
+) -> None:
+    statuses = StatusMap()
+
+    def compare(generation: Generation) -> None:
+        live, stored = shown(statuses), Snapshot(TOPIC, generations.latest_generation(db, TOPIC))
+        assert live.document == stored.document
+        assert (live.body, live.etag) == (stored.body, stored.etag)
+        assert live.status is generation.status
+
+    queued = accepted(db)
+    statuses.mark_queued(queued)
+    compare(queued)
+    running = generations.claim_generation(db, queued)
+    statuses.mark_generating(running)
+    compare(running)
+    spend(db, running)
+    ended = store(db, replace(running, characters=800, sections_done=1, progress_percent=72))
+    show(statuses, ended)
+    compare(ended)
