@@ -31,6 +31,7 @@ from app.models import Tokens
 from app.offline import OfflineTransport
 from app.prompts import Prompt
 from app.settings import Settings
+from app.threads import Threads
 from app.wire import EventReader
 
 STARTS_AT_ONCE = 8
@@ -267,18 +268,23 @@ def _failure_in_stream(error: dict[str, Any]) -> Failure:
 
 
 @asynccontextmanager
-async def open_claude(settings: Settings) -> AsyncIterator[Claude]:
+async def open_claude(settings: Settings, threads: Threads) -> AsyncIterator[Claude]:
     """Open the client for Claude, or for the built-in writer where neither a key nor an address is set."""
+    async with await threads.files(_client, settings) as client:
+        yield Claude(client, settings.claude_timeout)
+
+
+def _client(settings: Settings) -> AsyncAnthropic:
+    """Make the SDK's client; it reads certificates, which blocks."""
     if settings.offline:
         http_client = httpx2.AsyncClient(transport=OfflineTransport(), timeout=None)
     else:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=STARTS_AT_ONCE)
         http_client = DefaultAsyncHttpxClient(limits=limits, timeout=httpx2.Timeout(None))
-    async with AsyncAnthropic(
+    return AsyncAnthropic(
         api_key=settings.api_key or "none",
         base_url="http://offline.invalid" if settings.offline else settings.base_url or "https://api.anthropic.com",
         max_retries=0,
         timeout=None,
         http_client=http_client,
-    ) as client:
-        yield Claude(client, settings.claude_timeout)
+    )

@@ -16,7 +16,7 @@ from app.errors import (
     ShuttingDown,
     TooManyGenerations,
 )
-from app.generate import Tools, generate, record, show_end
+from app.generate import Tools, generate, record
 from app.job import Job
 from app.models import Generation, Order, StatusName, Topic, TopicId, UserId
 from app.queries import generations, topics
@@ -181,7 +181,6 @@ class Runner:
             job.settled.set()
         if job.unrecorded:
             await self._insist(job)
-            show_end(job, self._tools)
         del self._jobs[topic_id]
         self._tools.statuses.forget(topic_id)
 

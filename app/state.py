@@ -48,7 +48,7 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
             announce("No ANTHROPIC_API_KEY is set: the built-in offline writer serves, and makes practice drafts.")
         statuses = StatusMap()
         files = Files(settings.data_dir / REPORTS, threads)
-        claude = await stack.enter_async_context(open_claude(settings))
+        claude = await stack.enter_async_context(open_claude(settings, threads))
         tools = Tools(store, files, claude, statuses)
         runner = await stack.enter_async_context(open_runner(tools, settings))
         yield State(settings=settings, store=store, files=files, statuses=statuses, access=Access(store), runner=runner)

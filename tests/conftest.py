@@ -20,20 +20,18 @@ OUR_TASKS = ("app.", "generation ")
 Start = Callable[..., AbstractAsyncContextManager[Service]]
 
 
-def pytest_collection_finish() -> None:
-    """Keep the collector away from the heap of pytest and all imports: a pass over it takes 50 to 150 ms."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture
 async def loop_watch() -> AsyncIterator[LoopWatch]:
     """Fail the test when a step of the loop takes longer than 50 ms; the failure names the task."""
     blocked: list[str] = []
     watch = LoopWatch(lambda task, took: blocked.append(f"{task}: {took * 1000:.0f} ms"))
+    gc.collect()
+    gc.freeze()
+    gc.disable()  # what the collector does in the test runner's heap is not the service's own
     trio.lowlevel.add_instrument(watch)
     yield watch
     trio.lowlevel.remove_instrument(watch)
+    gc.enable()
     assert not blocked, f"the loop was blocked by {blocked}"
 
 

@@ -20,6 +20,7 @@ from app.errors import (
 )
 from app.models import Tokens
 from app.prompts import Prompt
+from app.threads import Threads
 from tests.claude import BEFORE_HEADERS, BEFORE_MESSAGE, Ending, FakeClaude, Fault, Script
 from tests.service import settings_for
 
@@ -79,7 +80,7 @@ class Objector(Reader):
 
 @asynccontextmanager
 async def facade(url: str, timeout: float = TIMEOUT) -> AsyncIterator[Claude]:
-    async with open_claude(settings_for(Path("nowhere"), url, claude_timeout=timeout)) as opened:
+    async with open_claude(settings_for(Path("nowhere"), url, claude_timeout=timeout), Threads(4)) as opened:
         yield opened
 
 

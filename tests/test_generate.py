@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -390,15 +390,31 @@ async def test_an_end_that_takes_too_long_is_left_to_be_recorded_later(
         calls = await workshop.rows("SELECT state FROM ai_usage")
         await wait_all_tasks_blocked()
         mock_clock.jump(FINAL_WRITE_SECONDS)
-        await workshop.ended.wait()
+        await wait_all_tasks_blocked(0.05)
+        ended, unrecorded = workshop.ended.is_set(), workshop.job.unrecorded
 
-    unrecorded = workshop.job.unrecorded
     await record(workshop.job, workshop.tools)
 
     assert calls == [{"state": "cancelled"}]
+    assert ended
     assert unrecorded
     assert not workshop.job.unrecorded
     assert await workshop.stored() == ("cancelled", 1)
+
+
+async def test_a_cancel_that_comes_while_a_generation_is_put_back_holds(workshop: Workshop) -> None:
+    async with AsyncExitStack() as lock:
+        async with stuck_files(workshop):
+            workshop.scope.cancel()
+            await workshop.claude.left.wait()
+            await workshop.rows("SELECT state FROM ai_usage")
+            await lock.enter_async_context(locked_database(workshop.data_dir))
+        await wait_all_tasks_blocked(0.05)
+        workshop.job.cancel_requested = True
+    await workshop.ended.wait()
+
+    assert await workshop.stored() == ("cancelled", 1)
+    assert workshop.shown()["status"] == "cancelled"
 
 
 # The ledger

@@ -20,7 +20,7 @@ from app.queries import generations, topics, users
 from app.settings import Settings
 from app.state import State, open_state
 from app.store import open_database
-from tests.claude import BEFORE_HEADERS, Call, FakeClaude, Script, numbered_text
+from tests.claude import BEFORE_HEADERS, Call, Ending, FakeClaude, Script, numbered_text
 from tests.conftest import Start
 from tests.service import Service, locked_database, running, settings_for
 
@@ -453,6 +453,27 @@ async def test_a_delete_cancels_what_runs_and_removes_rows_and_files(service: Se
     assert await ledger(service) == ["completed", "cancelled"]
 
 
+async def test_a_delete_that_meets_a_start_leaves_nothing_running(service: Service) -> None:
+    service.claude.default = Script(hold=trio.Event())
+    topic_id = await service.topic()
+    answers: list[httpx2.Response] = []
+
+    async def delete() -> None:
+        answers.append(await service.http.delete(f"/api/topics/{topic_id}"))
+
+    async with trio.open_nursery() as nursery:
+        async with locked_database(service.settings.data_dir):
+            nursery.start_soon(post, service, f"{topic_id}/generate")
+            await wait_all_tasks_blocked(0.05)
+            nursery.start_soon(delete)
+            await wait_all_tasks_blocked(0.05)
+    await wait_all_tasks_blocked(0.05)
+
+    assert [answer.status_code for answer in answers] == [204]
+    assert [call.ending for call in service.claude.calls if call.ending is not Ending.GONE] == []
+    assert [await count(service, table) for table in ("topics", "generations")] == [0, 0]
+
+
 # A caller that goes away
 
 
@@ -494,7 +515,8 @@ async def test_a_start_that_is_cancelled_in_its_write_still_spawns_what_was_comm
             nursery.start_soon(start)
             await wait_all_tasks_blocked()
             caller.cancel()
-        await claude.next_call()
+        with trio.fail_after(5):
+            await claude.next_call()
         live = state["statuses"].get(topic.id)
         stored = await state["store"].read(generations.latest_generation, topic.id)
 
@@ -661,6 +683,22 @@ async def test_a_generation_accepted_while_the_stop_begins_waits_for_the_next_st
     assert ended["status"] == "completed"
 
 
+async def test_when_the_drain_is_over_what_ran_is_back_in_the_queue(
+    settings: Callable[..., Settings], claude: FakeClaude
+) -> None:
+    claude.default = Script(hold=trio.Event())
+    async with state_with_topic(settings(drain_seconds=0.1)) as (state, topic):
+        await state["runner"].start(topic, Order(), None)
+        call = await claude.next_call()
+
+        await state["runner"].drain()
+        stored = await state["store"].read(generations.latest_generation, topic.id)
+
+    assert stored is not None
+    assert stored.status == "queued"
+    assert call.ending is Ending.GONE
+
+
 async def test_after_the_drain_nothing_starts(settings: Callable[..., Settings]) -> None:
     async with state_with_topic(settings()) as (state, topic):
         await state["runner"].drain()
@@ -694,11 +732,14 @@ async def test_what_a_dead_process_left_running_is_run_again_and_its_call_is_clo
 ) -> None:
     async with start() as service:
         topic_id, _ = await begin(service, Script(text=LONG, hold=trio.Event(), hold_at=MIDDLE))
-        await service.wait_until(topic_id, "generating", phase="writing")
+        with trio.fail_after(5):
+            while not await count(service, "checkpoints"):
+                pass
         await trio.to_thread.run_sync(shutil.copytree, service.settings.data_dir, tmp_path / "dead")
     unfinished = tmp_path / "dead" / REPORTS / str(topic_id) / ".1.md.part"
     unfinished.parent.mkdir(parents=True)
     unfinished.write_text("half a rep")
+    claude.default = Script(text=LONG)
 
     async with running(claude, settings_for(tmp_path / "dead", claude.url)) as service:
         ended = await service.ended(topic_id)

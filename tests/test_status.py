@@ -208,6 +208,16 @@ def test_an_end_that_the_store_could_not_be_told_is_shown_all_the_same() -> None
     assert document["completed_at"] is not None
 
 
+def test_a_cancel_that_the_store_could_not_be_told_is_shown_all_the_same() -> None:
+    statuses = StatusMap()
+
+    statuses.mark_cancelled(RUNNING)
+
+    document = shown(statuses).document
+    assert (document["status"], document["phase"], document["error_code"]) == ("cancelled", "done", None)
+    assert document["completed_at"] is not None
+
+
 def test_only_a_failed_status_tells_whether_it_may_be_tried_again() -> None:
     failed = Snapshot(TOPIC, replace(RUNNING, status=StatusName.FAILED, retryable=False))
 

@@ -87,7 +87,7 @@ async def test_every_fault_is_told_at_once(service: Service) -> None:
 
 
 async def test_thousands_of_unknown_fields_are_refused_without_holding_anybody_up(service: Service) -> None:
-    answer = await service.http.post("/api/topics", json={f"field{number}": 0 for number in range(20_000)})
+    answer = await service.http.post("/api/topics", json={f"field{number}": 0 for number in range(5_000)})
 
     assert pointers(answer) == [""]
 
