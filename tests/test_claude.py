@@ -25,7 +25,7 @@ from tests.claude import BEFORE_HEADERS, BEFORE_MESSAGE, Ending, FakeClaude, Fau
 from tests.service import settings_for
 
 PROMPT = Prompt("claude-sonnet-5-5", "Write.", (("user", "A topic"),), 1000)
-TIMEOUT = 0.3
+TIMEOUT = 1.0
 
 
 class Reader:

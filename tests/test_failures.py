@@ -130,7 +130,7 @@ async def test_a_failure_of_claude_is_told_in_status_history_ledger_and_log_and_
     start: Start, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     case = CASES[name]
-    async with start(claude_timeout=0.3) as service:
+    async with start(claude_timeout=1) as service:
         service.claude.default = case.script
         topic_id = await service.topic()
 

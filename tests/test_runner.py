@@ -461,12 +461,11 @@ async def test_a_delete_that_meets_a_start_leaves_nothing_running(service: Servi
     async def delete() -> None:
         answers.append(await service.http.delete(f"/api/topics/{topic_id}"))
 
-    async with trio.open_nursery() as nursery:
-        async with locked_database(service.settings.data_dir):
-            nursery.start_soon(post, service, f"{topic_id}/generate")
-            await wait_all_tasks_blocked(0.05)
-            nursery.start_soon(delete)
-            await wait_all_tasks_blocked(0.05)
+    async with trio.open_nursery() as nursery, locked_database(service.settings.data_dir):
+        nursery.start_soon(post, service, f"{topic_id}/generate")
+        await wait_all_tasks_blocked(0.05)
+        nursery.start_soon(delete)
+        await wait_all_tasks_blocked(0.05)
     await wait_all_tasks_blocked(0.05)
 
     assert [answer.status_code for answer in answers] == [204]

@@ -103,6 +103,7 @@ def test_a_wrong_value_is_told_in_one_line_with_an_example_that_is_right(name: s
     assert len(line.splitlines()) == 1
     assert fault.endswith(".")
     assert len(fault) > 10
+    assert example != "None"
     load_settings(KEY | {name: example})
     assert failed.value.exit_code == 2
 

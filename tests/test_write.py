@@ -109,13 +109,13 @@ async def test_a_file_that_is_named_is_replaced_behind_its_link(write: Write, he
 
 async def test_a_pipe_that_is_named_is_written_to_and_stays_a_pipe(write: Write, here: Path) -> None:
     os.mkfifo(here / "pipe")
-    received: list[str] = []
+    reader = os.open(here / "pipe", os.O_RDONLY | os.O_NONBLOCK)
 
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(write, TIDES, Path("pipe"))
-        received.append(await trio.to_thread.run_sync((here / "pipe").read_text))
+    await write(TIDES, Path("pipe"))
+    received = os.read(reader, 100_000)
+    os.close(reader)
 
-    assert received == [REPORT]
+    assert received.decode() == REPORT
     assert (here / "pipe").is_fifo()
 
 
@@ -129,15 +129,14 @@ async def test_a_dash_reads_the_plan_from_standard_input_and_writes_the_report_a
         cwd=here, stdin=b"\xef\xbb\xbf## Ebb\r\n## Flood\r\n", variables=of_claude(claude),
     )  # fmt: skip
 
-    asked = str(claude.calls[0].body)
+    asked = claude.calls[0].body["messages"][0]["content"]
     assert (exit_code, process.output) == (0, REPORT)
     assert process.errors.splitlines()[-2:] == [
         "completed (100 %)",
         f"Wrote to standard output: {len(REPORT):,} characters.",
     ]
     assert files() == {}
-    assert "## Ebb\\n## Flood" in asked
-    assert "\ufeff" not in asked
+    assert "<outline>\n## Ebb\n## Flood\n</outline>" in asked
     assert "Be brief." in asked
 
 
