@@ -97,7 +97,7 @@ class Runner:
                 try:
                     await self._tools.store.write(topics.delete_topic, topic_id)
                 except DatabaseFailed:
-                    await self._tools.files.restore(topic_id)
+                    await self._tools.files.restore(topic_id)  # noqa: ASYNC120 - shielded above
                     raise
             self._tools.statuses.mark_deleted(topic_id)
             await self._tools.files.clear_trash(topic_id)

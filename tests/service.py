@@ -135,7 +135,7 @@ async def running(claude: FakeClaude, settings: Settings) -> AsyncIterator[Servi
             service.stop.set()
 
 
-async def _serve(service: Service, *, task_status: trio.TaskStatus[list[str]]) -> None:
+async def _serve(service: Service, *, task_status: trio.TaskStatus[list[str]]) -> None:  # noqa: ASYNC128
     asked = 0
 
     async def wait_for_stop() -> None:

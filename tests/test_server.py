@@ -1,5 +1,6 @@
 """Our own main: exit codes, one plain line each, signals, the drain, the first sign-in."""
 
+import logging
 import os
 import re
 import signal
@@ -16,13 +17,16 @@ from click.testing import CliRunner, Result
 from trio.testing import wait_all_tasks_blocked
 
 from app.cli import main
-from app.directory import DATABASE, hold_directory
+from app.directory import DATABASE, hold_directory, make_directory
 from app.errors import StartError
-from app.server import load_config, serve
+from app.models import Order, StatusName
+from app.queries import generations, topics, users
+from app.server import load_config, serve, serve_until_signal
 from app.settings import Settings, load_settings
+from app.store import open_database
 from tests.claude import Call, Ending, FakeClaude, Script
 from tests.conftest import Start
-from tests.process import ROOT, Server, longhand, serving, started
+from tests.process import ROOT, Server, serving, started
 from tests.service import ADMIN_TOKEN, Service, http_client, settings_for
 
 SIGN_IN = re.compile(r"Sign in as 'admin' with this access token, shown only now: (\S+)\n")
@@ -204,6 +208,13 @@ async def test_a_signal_ends_it_with_0_whoever_is_connected(server: Server, numb
     assert "Traceback" not in server.process.errors
 
 
+async def test_a_signal_in_the_middle_of_the_start_ends_it_cleanly(settings: Callable[..., Settings]) -> None:
+    config = load_config(None, "127.0.0.1:0")
+
+    with trio.fail_after(STOP_SECONDS):
+        await serve_until_signal(settings(admin_token=""), config, lambda _: signal.raise_signal(signal.SIGTERM))
+
+
 async def held_generation(server: Service) -> tuple[int, Call, trio.Event]:
     """Start a generation whose call to Claude waits in mid-report for the event."""
     go_on = trio.Event()
@@ -295,21 +306,27 @@ async def half_a_request(server: Server) -> trio.SocketStream:
     return stream
 
 
-async def test_a_crash_ends_it_with_1_and_one_plain_line_after_the_log(tmp_path: Path, start: Start) -> None:
-    async with start() as service:
-        await held_generation(service)
-        await service.shut_down()
-        await service.rows("UPDATE generations SET kind = 'poem'")  # what no Longhand has ever written
+def test_a_crash_ends_it_with_1_and_one_plain_line_and_the_log_says_where(
+    serve_here: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    make_directory(tmp_path / "data")
+    with closing(open_database(tmp_path / "data" / DATABASE)) as db:
+        user = users.add_user(db, "kim", is_admin=False)
+        assert user is not None
+        topic = topics.add_topic(db, user.id, "A topic", "", "en")
+        generations.accept_generation(db, topic.id, Order(), "claude", StatusName.QUEUED, None)
+        db.execute("UPDATE generations SET kind = 'poem'")  # what no Longhand has ever written
 
-    exit_code, process = await longhand(
-        "serve", "--bind", "127.0.0.1:0", "--data-dir", str(service.settings.data_dir), cwd=tmp_path
+    result = serve_here(
+        "--bind", "127.0.0.1:0", LONGHAND_ADMIN_TOKEN=ADMIN_TOKEN, ANTHROPIC_BASE_URL="http://127.0.0.1:9"
     )
 
-    assert exit_code == 1
-    assert process.errors.endswith("\nlonghand: The server crashed; the log says where.\n")
-    assert "CRITICAL longhand.server The server crashed\n" in process.errors
-    assert "'poem' is not a valid Kind" in process.errors
-    assert "Running on" not in process.errors
+    assert result.exit_code == 1
+    assert in_one_line(result) == "longhand: The server crashed; the log says where."
+    (record,) = [record for record in caplog.records if record.levelno == logging.CRITICAL]
+    assert "'poem' is not a valid Kind" in caplog.text
+    assert record.exc_info is not None
+    assert "Running on" not in caplog.text
 
 
 async def test_what_crashes_it_comes_out_of_serve_as_it_is(settings: Callable[..., Settings]) -> None:

@@ -305,3 +305,10 @@ async def test_leading_zeros_make_no_other_id(service: Service) -> None:
     topic_id = await service.topic()
 
     assert (await service.http.get(f"/api/topics/000{topic_id}")).json()["data"]["id"] == topic_id
+
+
+async def test_a_search_is_refused_rather_than_ignored(service: Service) -> None:
+    answer = await service.http.get("/api/topics", params={"q": "수소"})
+
+    assert answer.status_code == 422
+    assert [fault["pointer"] for fault in answer.json()["errors"]] == ["/q"]
