@@ -275,6 +275,18 @@ def test_a_generation_is_claimed_once(db: Database, topic_id: TopicId) -> None:
     assert everything(db) == before
 
 
+def test_a_generation_that_was_put_back_is_not_claimed_by_who_saw_it_wait_before(
+    db: Database, topic_id: TopicId
+) -> None:
+    before = accept(db, topic_id, StatusName.QUEUED)
+    now = generations.put_back_generation(db, generations.claim_generation(db, before))
+
+    with pytest.raises(Superseded), db.atomic():
+        generations.claim_generation(db, before)
+
+    assert latest(db, topic_id) == now
+
+
 @pytest.mark.parametrize("change", CHANGES)
 def test_an_older_attempt_changes_nothing(db: Database, topic_id: TopicId, change: str) -> None:
     older = accept(db, topic_id)
