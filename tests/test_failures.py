@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from app.claude import Claude, Listener
 from app.directory import DATABASE, REPORTS
@@ -77,11 +78,6 @@ def status(code: int, kind: str, told: str) -> Script:
 
 
 CASES = {
-    "silence before the headers": Case(fault(Fault.SILENCE_BEFORE_HEADERS, 0), "claude_timeout", TIMEOUT),
-    "silence before the first event": Case(fault(Fault.SILENCE, BEFORE_MESSAGE), "claude_timeout", TIMEOUT),
-    "silence before the first text": Case(fault(Fault.SILENCE, 0), "claude_timeout", TIMEOUT),
-    "silence in mid-stream": Case(fault(Fault.SILENCE, MIDDLE), "claude_timeout", TIMEOUT),
-    "silence before the last event": Case(fault(Fault.SILENCE, LAST), "claude_timeout", TIMEOUT),
     "429": Case(status(429, "rate_limit_error", "Slow"), "claude_unavailable", f"{UNAVAILABLE}: 429 Slow"),
     "500": Case(status(500, "api_error", "Oh"), "claude_unavailable", f"{UNAVAILABLE}: 500 Oh"),
     "503": Case(status(503, "api_error", "Oh"), "claude_unavailable", f"{UNAVAILABLE}: 503 Oh"),
@@ -127,24 +123,45 @@ CASES = {
 
 @pytest.mark.parametrize("name", CASES)
 async def test_a_failure_of_claude_is_told_in_status_history_ledger_and_log_and_leaves_nothing(
-    start: Start, caplog: pytest.LogCaptureFixture, name: str
+    service: Service, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
     case = CASES[name]
-    async with start(claude_timeout=1) as service:
-        service.claude.default = case.script
-        topic_id = await service.topic()
+    service.claude.default = case.script
+    topic_id = await service.topic()
 
+    generation_id = (await service.generate(topic_id))["generation_id"]
+    ended = await service.ended(topic_id)
+
+    assert told(ended) == ("failed", case.code, case.message, case.retryable)
+    assert ended["phase"] == "done"
+    assert ended["artifact_id"] is None
+    assert await history(service, topic_id) == [ended]
+    assert_logged(caplog, topic_id, generation_id, case.message)
+    assert await ledger(service) == [case.call]
+    await assert_nothing_is_left(service)
+    assert len(service.claude.calls) == 1
+
+
+@pytest.mark.parametrize("place", [BEFORE_HEADERS, BEFORE_MESSAGE, 0, MIDDLE, LAST])
+async def test_a_silence_of_claude_is_told_as_a_time_out_and_leaves_nothing(
+    mock_clock: MockClock, start: Start, caplog: pytest.LogCaptureFixture, place: int
+) -> None:
+    async with start(claude_timeout=10) as service:
+        service.claude.default = Script(text=LONG, hold=trio.Event(), hold_at=place)
+        topic_id = await service.topic()
         generation_id = (await service.generate(topic_id))["generation_id"]
+        call = await service.claude.next_call()
+        await call.held.wait()
+        await wait_all_tasks_blocked(0.05)
+
+        mock_clock.jump(10)
         ended = await service.ended(topic_id)
 
-        assert told(ended) == ("failed", case.code, case.message, case.retryable)
-        assert ended["phase"] == "done"
-        assert ended["artifact_id"] is None
+        assert told(ended) == ("failed", "claude_timeout", TIMEOUT, True)
         assert await history(service, topic_id) == [ended]
-        assert_logged(caplog, topic_id, generation_id, case.message)
-        assert await ledger(service) == [case.call]
+        assert_logged(caplog, topic_id, generation_id, TIMEOUT)
+        assert await ledger(service) == ["failed"]
         await assert_nothing_is_left(service)
-        assert len(service.claude.calls) == 1
 
 
 async def test_a_database_that_refuses_the_last_row_fails_the_generation_and_takes_the_file_away(

@@ -51,6 +51,7 @@ class Dictated(Claude):
                 await listener.piece(text)
                 self._taken.set()
         finally:
+            self._said.close()
             self._taken.set()
             self.left.set()
         listener.counted(TOKENS)
@@ -313,9 +314,11 @@ async def test_a_superseded_generation_stops_in_mid_text_and_writes_nothing(
     await workshop.supersede()
 
     await workshop.claude.dictate("x" * CHECKPOINT_CHARACTERS)
-    await workshop.claude.left.wait()
+    left_at_once = workshop.claude.left.is_set()
+    workshop.claude.end()
     await workshop.ended.wait()
 
+    assert left_at_once
     assert workshop.job.superseded
     assert await workshop.stored() == ("generating", 7)
     assert await workshop.left_behind() == 0

@@ -712,19 +712,36 @@ BOUNDED = {
 """What looks like reading a whole table, and is not."""
 
 
-@pytest.mark.parametrize("name", QUERIES)
-def test_no_query_reads_or_sorts_a_whole_table(db: Database, topic_id: TopicId, name: str) -> None:
+def plan(db: Database, query: Callable[[Database], object]) -> list[str]:
+    """Run a query, and return the steps by which SQLite goes through its statements."""
     statements: list[str] = []
     db.conn.set_trace_callback(statements.append)
-    QUERIES[name](db)
+    query(db)
     db.conn.set_trace_callback(None)
-
-    plans = [
+    return [
         str(step["detail"])
         for statement in statements
         if statement.lstrip().startswith(("SELECT", "INSERT", "UPDATE", "DELETE"))
         for step in db.query(f"EXPLAIN QUERY PLAN {statement}")
     ]
 
-    assert [step for step in plans if "SCAN" in step or "B-TREE" in step] == BOUNDED.get(name, [])
-    assert plans
+
+@pytest.mark.parametrize("name", QUERIES)
+def test_no_query_reads_or_sorts_a_whole_table(db: Database, topic_id: TopicId, name: str) -> None:
+    steps = plan(db, QUERIES[name])
+
+    assert [step for step in steps if "SCAN" in step or "B-TREE" in step] == BOUNDED.get(name, [])
+    assert steps
+
+
+@pytest.mark.parametrize("owner", [None, UserId(1)])
+@pytest.mark.parametrize("status", [None, StatusName.FAILED])
+@pytest.mark.parametrize("before", [None, 9])
+def test_a_list_of_topics_reads_no_topic_that_it_does_not_show(
+    db: Database, owner: UserId | None, status: StatusName | None, before: int | None
+) -> None:
+    (step,) = plan(db, partial(topics.list_topics, owner=owner, status=status, before=before, limit=20))
+
+    assert ("user_id=?" in step) is (owner is not None)
+    assert ("(status=?" in step or "AND status=?" in step) is (status is not None)
+    assert ("id<?" in step) is (before is not None)
