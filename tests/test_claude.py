@@ -398,11 +398,11 @@ async def test_silence_fails_when_patience_is_over_and_not_before_and_closes_the
     claude.script(Script(hold=trio.Event(), hold_at=place))
     failures: list[Failure] = []
 
-    async def write() -> None:
-        failures.append(await failure_of_write(writer))
+    async def write(impatient: Claude) -> None:
+        failures.append(await failure_of_write(impatient))
 
-    async with facade(claude.url, PATIENCE) as writer, trio.open_nursery() as nursery:
-        nursery.start_soon(write)
+    async with facade(claude.url, PATIENCE) as impatient, trio.open_nursery() as nursery:
+        nursery.start_soon(write, impatient)
         call = await claude.next_call()
         await call.held.wait()
         await quiet()
