@@ -67,8 +67,8 @@ class SlowReader(Reader):
         await super().piece(text)
 
 
-class Objection(Exception):
-    """What a listener raises."""
+class Objection(ValueError):
+    """What a listener raises: of a kind that a malformed stream raises as well."""
 
 
 class Objector(Reader):
