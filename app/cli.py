@@ -138,6 +138,8 @@ def token() -> None:
 @DATA_DIR
 def add_token(name: str, label: str, data_dir: Path | None) -> None:
     """Print a further access token for the user NAME, as the last line."""
+    if label in users.OUR_LABELS:
+        raise click.BadParameter("this label is Longhand's own; choose another", param_hint="--label")
     fresh = users.new_token()
 
     def add(db: Database) -> bool:

@@ -15,7 +15,7 @@ BLOCKED_SECONDS = 0.05
 class LoopWatch(trio.abc.Instrument):
     """A Trio instrument that tells `report` of each step longer than `limit` seconds, by the name of its task.
 
-    `worst` is the longest step so far, in seconds. Costs about 0.5 µs a step.
+    `worst` is the longest step so far, in seconds. Costs about 3 µs a step.
     """
 
     report: Callable[[str, float], None]

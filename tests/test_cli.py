@@ -108,6 +108,16 @@ async def test_a_further_token_works_beside_the_first(start: Start) -> None:
         assert await status_with(service, second) == 200
 
 
+@pytest.mark.parametrize("label", ["longhand write", "LONGHAND_ADMIN_TOKEN"])
+def test_a_label_whose_tokens_end_by_themselves_is_refused(command: Command, label: str) -> None:
+    command("user", "add", "kim")
+
+    result = command("token", "add", "kim", "--label", label)
+
+    assert result.exit_code == 2
+    assert "--label" in result.stderr
+
+
 def test_a_token_is_for_somebody(command: Command) -> None:
     command("user", "add", "kim")
 

@@ -9,6 +9,8 @@ from app.models import Token, TokenId, User, UserId, now
 
 ENVIRONMENT_LABEL = "LONGHAND_ADMIN_TOKEN"
 WRITE_LABEL = "longhand write"
+OUR_LABELS = frozenset({ENVIRONMENT_LABEL, WRITE_LABEL})
+"""The labels by which tokens are found that end by themselves."""
 
 
 def new_token() -> str:
