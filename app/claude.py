@@ -275,16 +275,18 @@ async def open_claude(settings: Settings, threads: Threads) -> AsyncIterator[Cla
 
 
 def _client(settings: Settings) -> AsyncAnthropic:
-    """Make the SDK's client; it reads certificates, which blocks."""
+    """Make the SDK's client; it reads certificates and imports modules, which blocks."""
     if settings.offline:
         http_client = httpx2.AsyncClient(transport=OfflineTransport(), timeout=None)
     else:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=STARTS_AT_ONCE)
         http_client = DefaultAsyncHttpxClient(limits=limits, timeout=httpx2.Timeout(None))
-    return AsyncAnthropic(
+    client = AsyncAnthropic(
         api_key=settings.api_key or "none",
         base_url="http://offline.invalid" if settings.offline else settings.base_url or "https://api.anthropic.com",
         max_retries=0,
         timeout=None,
         http_client=http_client,
     )
+    client.messages.with_streaming_response.create  # noqa: B018 - imports now what the first call would on the loop
+    return client
