@@ -2,7 +2,7 @@
 
 import json
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -12,7 +12,7 @@ from contextlib import (
 )
 from dataclasses import dataclass, replace
 from math import inf
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import anthropic
 import httpx2
@@ -52,8 +52,12 @@ TOKEN_NAMES = {
 """Our names of the kinds of tokens, and the Messages API's."""
 
 
+LIMITING = frozenset({429, 529})
+"""The statuses by which Claude asks everybody to wait: rate limited, and overloaded."""
+
+
 class Listener(Protocol):
-    """Who hears what a call brings. `piece` may take its time: the call's time-out does not run meanwhile."""
+    """Who hears what a call brings. What is awaited may take its time: the time-out does not run meanwhile."""
 
     def connected(self, request_id: str | None) -> None:
         """Claude has taken the request."""
@@ -61,7 +65,7 @@ class Listener(Protocol):
     def thinking(self) -> None:
         """Claude thinks; no text comes meanwhile."""
 
-    def counted(self, tokens: Tokens) -> None:
+    async def counted(self, tokens: Tokens) -> None:
         """The tokens of this call so far."""
 
     async def piece(self, text: str) -> None:
@@ -142,7 +146,7 @@ class Claude:
                     text = answer.read(*await events.next())
                 patience.deadline = inf
                 if answer.changed:
-                    listener.counted(answer.tokens)
+                    await listener.counted(answer.tokens)
                 if answer.thinking:
                     listener.thinking()
                 if text:
@@ -154,9 +158,19 @@ class Claude:
             model=prompt.model,
             max_tokens=prompt.max_tokens,
             system=prompt.system,
-            messages=cast("Any", [{"role": role, "content": text} for role, text in prompt.messages]),
+            messages=_messages(prompt),
             stream=True,
         )
+
+
+def _messages(prompt: Prompt) -> Any:
+    """Return the turns of a request; the brief, which calls of one report share, is marked to be cached."""
+    brief = {"type": "text", "text": prompt.brief, "cache_control": {"type": "ephemeral"}}
+    turns: list[dict[str, Any]] = [{"role": "user", "content": [brief, {"type": "text", "text": prompt.task}]}]
+    if prompt.written:
+        turns.append({"role": "assistant", "content": prompt.written})
+        turns.append({"role": "user", "content": prompt.go_on})
+    return turns
 
 
 @asynccontextmanager
@@ -205,7 +219,9 @@ class _Answer:
             case "content_block_delta":
                 delta = json.loads(data)["delta"]
                 self.thinking = delta["type"] == "thinking_delta"
-                return str(delta["text"]) if delta["type"] == "text_delta" else ""
+                text = str(delta["text"]) if delta["type"] == "text_delta" else ""
+                text.encode()  # half of a character is malformed: nothing could keep it
+                return text
             case "message_start":
                 self.thinking = True
                 self._count(json.loads(data)["message"]["usage"])
@@ -235,7 +251,9 @@ def _failures() -> Iterator[None]:
     except anthropic.APIConnectionError as error:
         raise ClaudeUnavailable("no connection") from error
     except anthropic.APIStatusError as error:
-        raise _failure_of_status(error) from error
+        failure = _failure_of_status(error)
+        failure.request_id = error.request_id
+        raise failure from error
     except (httpx2.HTTPError, StopAsyncIteration) as error:
         raise ClaudeStream from error  # cut off, or ended without `message_stop`
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -250,7 +268,8 @@ def _failure_of_status(error: anthropic.APIStatusError) -> Failure:
     if status in {401, 403}:
         return ClaudeAuth()
     if status in {408, 409, 429} or status >= 500:
-        return ClaudeUnavailable(f"{status} {message}".strip())
+        reason = f"{status} {message}".strip()
+        return ClaudeUnavailable(reason, limiting=status in LIMITING, retry_after=_retry_after(error.response.headers))
     return ClaudeRequest(message or f"status {status}")
 
 
@@ -263,8 +282,17 @@ def _failure_in_stream(error: dict[str, Any]) -> Failure:
             return ClaudeRequest(message)
         case "timeout_error":
             return ClaudeTimeout()
-        case _:
-            return ClaudeUnavailable(message)
+        case kind:
+            return ClaudeUnavailable(message, limiting=kind in {"rate_limit_error", "overloaded_error"})
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Return the seconds of a `retry-after` header; the Messages API gives no dates there."""
+    try:
+        seconds = float(headers.get("retry-after", ""))
+    except ValueError:
+        return None
+    return seconds if 0 <= seconds < inf else None
 
 
 @asynccontextmanager

@@ -1,174 +1,215 @@
-"""The text of one attempt as it arrives: its progress, its checkpoints, its row in the ledger."""
+"""A report while it is written: its progress, what is kept of it, what of it is shown."""
 
 import logging
 from dataclasses import replace
 
-from anyio import CancelScope, current_time
+from anyio import Event, Lock, current_time
 
-from app.claude import Claude
 from app.errors import DatabaseFailed
 from app.job import Job
-from app.models import CallId, Phase, Tokens, later
-from app.prompts import Prompt
-from app.queries import generations, usage
-from app.queries.usage import CallEnd, CallState
-from app.report import HeadingCounter, progress_percent, sections_done
+from app.models import Generation, Mode, Phase, later
+from app.prompts import conclusion
+from app.queries import texts
+from app.queries.texts import KeptStrand, Piece
+from app.report import HeadingCounter, progress_percent, sections, sections_done
 from app.status import StatusMap
 from app.store import Store
+from app.text import ReportText, Strand
 
 log = logging.getLogger("longhand.generate")
 
-CHECKPOINT_SECONDS = 2.0
 CHECKPOINT_CHARACTERS = 4096
-"""Text is kept in the store when either has passed since it last was."""
+"""Text is kept in the store when so many characters have come, or after the setting's seconds."""
 
 PUBLISH_SECONDS = 0.25
-"""The status shows growing text at most this often, so that a waiting reader is not woken for each word."""
+"""Growing text is shown at most this often, so that a waiting reader is not woken for each word."""
 
 RATE_SECONDS = 2.0
 """How long text must have come before its rate says when the report will be done."""
 
 
 class Draft:
-    """A report while it is written; listens to Claude.
+    """The text of a generation in hand.
 
     Promises:
-    - Every call to Claude has a row in the ledger: opened before the call, closed whatever happens to it. What the
-      database does not take at the call's end stays with the job, for `settle_call`.
     - The job's generation always holds the progress so far.
-    - Text is kept in the store as it comes; a checkpoint that cannot be written is tried again with the next piece.
+    - Text is kept in the store as it comes: after `checkpoint_seconds` or 4,096 characters at the latest, and before
+      any reader sees it. A checkpoint that cannot be written is tried again when the next is due.
+    - `unkept_pieces` is what the store does not hold yet, for whoever records the end.
     """
 
-    def __init__(self, job: Job, store: Store, statuses: StatusMap) -> None:
+    def __init__(
+        self, job: Job, text: ReportText, store: Store, statuses: StatusMap, checkpoint_seconds: float
+    ) -> None:
+        self.text = text
         self._job = job
         self._store = store
         self._statuses = statuses
-        self._pieces: list[str] = []
-        self._unkept: list[str] = []
+        self._checkpoint_seconds = checkpoint_seconds
         self._headings = HeadingCounter()
+        self._counted = 0
         self._phase = Phase.PREPARING
-        self._kept_at = self._shown_at = self._called_at = current_time()
-        self._text_began: float | None = None
-        self._request_id: str | None = None
-        self._tokens = Tokens()
+        self._retry_at: str | None = None
+        self._tried_at = self._shown_at = current_time()
+        self._writing_since: float | None = None
+        self._had = text.characters
+        self._unkept = self._untried = 0
+        self._unseen = False
+        self._keeping = Lock()
+        self.first_text = Event()
+        job.text, job.publish = text, self.publish_in_a_lull
+        statuses.show_text(job.generation, text)
+        self._measure()
+
+    async def piece(self, strand: Strand, piece: str) -> None:
+        """Take in a piece of a strand's text. Raises Superseded."""
+        now = current_time()
+        if self._writing_since is None:
+            self._writing_since = now
+            self.first_text.set()
+        strand.add(piece)
+        self._unkept += len(piece)
+        self._untried += len(piece)
+        self._measure()
+        self._unseen = True
+        show = self._phase is not Phase.WRITING or now - self._shown_at >= PUBLISH_SECONDS
+        if self._overdue or (show and self._has_readers):
+            await self.keep()
+        if show:
+            self._unseen = False
+            self.show(Phase.WRITING)
+
+    async def publish_in_a_lull(self) -> None:
+        """Show and keep text that came too soon for either, or before its reader did, when none has come since.
+
+        Raises nothing: what is wrong with a text, or with who owns it, the job finds out by itself.
+        """
+        waiting = self._unseen or self._overdue or (self._unkept and self._has_readers)
+        if waiting and current_time() - self._shown_at >= PUBLISH_SECONDS:
+            try:
+                if self._overdue or self._has_readers:
+                    await self.keep()
+            except Exception:  # noqa: BLE001 - one bad text must not cancel its siblings
+                self._job.publish = None
+                return
+            if not self._job.settled.is_set():  # it may have ended meanwhile
+                self._unseen = False
+                self.show_again()
 
     @property
-    def text(self) -> str:
-        return "".join(self._pieces)
+    def _overdue(self) -> bool:
+        """Whether text has waited to be kept for as long as it may."""
+        too_long = self._unkept > 0 and current_time() - self._tried_at >= self._checkpoint_seconds
+        return too_long or self._untried >= CHECKPOINT_CHARACTERS
 
-    async def call(self, claude: Claude, prompt: Prompt) -> str:
-        """Let Claude write on this draft, and return why it stopped."""
-        call_id = await self._store.write(usage.open_call, self._job.generation, self._job.generation.kind)
-        self._called_at = current_time()
-        state, stop_reason = None, None
-        try:
-            stop_reason = await claude.write(prompt, self)
-            state = CallState.COMPLETED
-        except Exception:
-            state = CallState.FAILED
-            raise
-        finally:
-            with CancelScope(shield=True):  # what was spent is told whatever happens; the store bounds the wait
-                await self._close_call(call_id, state, stop_reason)
-        return stop_reason
+    @property
+    def _has_readers(self) -> bool:
+        return self._statuses.has_readers(self._job.generation.topic_id)
 
-    def connected(self, request_id: str | None) -> None:
-        self._request_id = request_id
-        self._log("Claude has taken the request", f" request={request_id}")
+    def end_call(self, strand: Strand, *, whole: bool) -> None:
+        """A call on a strand has ended: with a whole answer, or broken off."""
+        strand.end_call(whole=whole)
+        self._measure()
 
-    def thinking(self) -> None:
-        if self._phase is not Phase.THINKING:
-            self._show(Phase.THINKING)
+    async def finished(self, strand: Strand) -> None:
+        """A strand is whole. Raises Superseded."""
+        strand.done = True
+        self.first_text.set()  # it may have been whole before this attempt, and then no text comes
+        self._measure()
+        await self.keep()
+        self.show_again()
 
-    def counted(self, tokens: Tokens) -> None:
-        self._tokens = tokens
-        self._job.generation = replace(self._job.generation, tokens=tokens)
+    @property
+    def writing(self) -> bool:
+        """Whether text is coming."""
+        return self._phase is Phase.WRITING
 
-    async def piece(self, text: str) -> None:
-        now = current_time()
-        if self._text_began is None:
-            self._text_began = now
-            self._log("First text", f" after={now - self._called_at:.1f}s")
-        self._pieces.append(text)
-        self._unkept.append(text)
-        self._headings.feed(text)
+    def saving(self) -> None:
+        """The text is whole and is being saved."""
+        self.show(Phase.SAVING)
+
+    def show_again(self) -> None:
+        """Show what has changed of the generation."""
+        self.show(self._phase, self._retry_at)
+
+    def show(self, phase: Phase, retry_at: str | None = None) -> None:
+        """Show how far the report is."""
+        self._phase, self._retry_at = phase, retry_at
+        self._shown_at = current_time()
+        self._statuses.mark_progress(self._job.generation, phase, self._estimated_completion(), retry_at)
+
+    async def keep(self) -> None:
+        """Keep in the store what it does not hold yet, unless the database fails. Raises Superseded."""
+        async with self._keeping:  # strands that are written side by side keep their text in turn
+            self._tried_at, self._untried = current_time(), 0
+            pieces, characters = unkept_pieces(self.text), self._unkept
+            try:
+                await self._store.write(texts.keep_text, self._job.generation, pieces)
+            except DatabaseFailed:
+                log.warning(
+                    "[BACKGROUND] Checkpoint not written topic=%s generation=%s",
+                    self._job.generation.topic_id, self._job.generation.id, exc_info=True,
+                )  # fmt: skip
+            else:
+                self._unkept -= characters  # more may have come meanwhile
+                mark_kept(self.text, pieces)
+
+    def _measure(self) -> None:
+        """Count what is written into the job's generation."""
         generation = self._job.generation
-        characters = generation.characters + len(text)
+        characters = self.text.characters
         self._job.generation = replace(
             generation,
             characters=characters,
-            sections_done=sections_done(self._headings.headings, generation.sections_total),
+            sections_done=self._sections_done(),
             progress_percent=progress_percent(characters, generation.expected_characters),
         )
-        if self._phase is not Phase.WRITING or now - self._shown_at >= PUBLISH_SECONDS:
-            self._show(Phase.WRITING)
-        unkept = sum(map(len, self._unkept))
-        if unkept >= CHECKPOINT_CHARACTERS or now - self._kept_at >= CHECKPOINT_SECONDS:
-            await self._checkpoint()
 
-    def saving(self) -> None:
-        """Show that the text is whole and is being saved."""
-        self._show(Phase.SAVING)
-
-    async def _checkpoint(self) -> None:
-        self._kept_at = current_time()
-        text = "".join(self._unkept)
-        start = self._job.generation.characters - len(text)
-        try:
-            await self._store.write(generations.add_checkpoint, self._job.generation, start, text)
-        except DatabaseFailed:
-            log.warning("[BACKGROUND] Checkpoint not written %s", self._names, exc_info=True)
-        else:
-            self._unkept.clear()
-
-    async def _close_call(self, call_id: CallId, state: CallState | None, stop_reason: str | None) -> None:
-        """Close the ledger's row; without a state the call was cut off, by the user or by the server's stop."""
-        cut = CallState.CANCELLED if self._job.cancel_requested else CallState.INTERRUPTED
-        first = None if self._text_began is None else round((self._text_began - self._called_at) * 1000)
-        end = CallEnd(
-            state=state or cut,
-            request_id=self._request_id,
-            stop_reason=stop_reason,
-            tokens=self._tokens,
-            estimated=stop_reason is None,
-            latency_ms=round((current_time() - self._called_at) * 1000),
-            first_token_ms=first,
-        )
-        self._job.unclosed = call_id, end
-        try:
-            await settle_call(self._job, self._store)
-        except DatabaseFailed:
-            log.warning("[BACKGROUND] Ledger row %s not closed yet %s", call_id, self._names, exc_info=True)
-
-    def _show(self, phase: Phase) -> None:
-        self._phase = phase
-        self._shown_at = current_time()
-        self._statuses.mark_progress(self._job.generation, phase, self._estimated_completion())
+    def _sections_done(self) -> int:
+        generation = self._job.generation
+        if generation.mode is Mode.SECTIONS:
+            return sum(strand.done for strand in self.text.strands if strand.number < generation.sections_total)
+        text = self.text.strands[0].text
+        self._headings.feed(text.since(self._counted))
+        self._counted = text.length
+        return sections_done(self._headings.headings, generation.sections_total)
 
     def _estimated_completion(self) -> str | None:
         """Return when the report will be done at the rate so far; None until there is a rate, or past the estimate."""
-        generation = self._job.generation
-        elapsed = 0.0 if self._text_began is None else current_time() - self._text_began
-        left = generation.expected_characters - generation.characters
-        if elapsed < RATE_SECONDS or left <= 0:
+        elapsed = 0.0 if self._writing_since is None else current_time() - self._writing_since
+        came = self._job.generation.characters - self._had
+        left = self._job.generation.expected_characters - self._job.generation.characters
+        if elapsed < RATE_SECONDS or came <= 0 or left <= 0:
             return None
-        return later(left * elapsed / generation.characters)
-
-    @property
-    def _names(self) -> str:
-        return f"topic={self._job.generation.topic_id} generation={self._job.generation.id}"
-
-    def _log(self, step: str, more: str = "") -> None:
-        log.info("[BACKGROUND] %s %s%s", step, self._names, more)
+        return later(left * elapsed / came)
 
 
-async def settle_call(job: Job, store: Store) -> None:
-    """Close the ledger's row of a call that has ended, unless that is done. Raises DatabaseFailed: try again later."""
-    if job.unclosed is None:
-        return
-    ended, job.unclosed = job.unclosed, None
-    try:
-        await store.write(usage.close_call, *ended)
-    except DatabaseFailed:
-        job.unclosed = ended
-        raise
+def report_text(generation: Generation, kept: list[KeptStrand]) -> ReportText:
+    """Return a report's text as the store holds it: one strand, or one for each section, closing section included."""
+    if generation.mode is Mode.SINGLE:
+        headings = {0: ""}
+    else:
+        headings = dict(enumerate([*sections(generation.plan), conclusion(generation.language)]))
+    found = {strand.section: strand for strand in kept}
+    strands = []
+    for number in sorted({*range(max(generation.sections_total, 1)), *found} & set(headings)):
+        strand = found.get(number, KeptStrand(number, "", done=False, seams=()))
+        strands.append(Strand(number, headings[number], strand.text, done=strand.done, seams=strand.seams))
+    return ReportText(generation.topic, strands)
+
+
+def unkept_pieces(text: ReportText) -> list[Piece]:
+    """Return what the store does not hold yet of each strand in which something was written."""
+    return [
+        Piece(strand.number, strand.kept, strand.text.since(strand.kept), strand.done, tuple(strand.seams))
+        for strand in text.strands
+        if strand.written and (strand.kept < strand.text.length or strand.done is not strand.kept_done)
+    ]
+
+
+def mark_kept(text: ReportText, pieces: list[Piece]) -> None:
+    """Note that the store holds these pieces."""
+    strands = {strand.number: strand for strand in text.strands}
+    for piece in pieces:
+        strands[piece.section].kept = piece.start + len(piece.text)
+        strands[piece.section].kept_done = piece.done

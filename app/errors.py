@@ -5,7 +5,7 @@ and ends as `internal`.
 """
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 
@@ -95,6 +95,11 @@ class NothingToCancel(Problem):
     detail = "Nothing was ever generated for this topic, so there is nothing to cancel."
 
 
+class NothingToResume(Problem):
+    code, title, status = "nothing_to_resume", "Nothing to resume", 409
+    detail = "Only a failed or cancelled generation can be resumed, and this topic's latest is neither."
+
+
 class BodyTooLarge(Problem):
     code, title, status = "body_too_large", "Body too large", 413
     detail = "The body is larger than 1 MiB. Send less."
@@ -168,12 +173,14 @@ class Superseded(Exception):
 class Failure(LonghandError):
     """The end of a generation that could not be completed. `retryable`: whether the same call may succeed later.
 
-    Its text can be stored and sent, whatever the message came from: a half of a character becomes `?`.
+    `request_id` is Claude's name of a call that it turned away. The text can be stored and sent, whatever the message
+    came from: a half of a character becomes `?`.
     """
 
     code: ClassVar[str]
     message: ClassVar[str]
     retryable: ClassVar[bool] = True
+    request_id: str | None = None
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__((message or self.message).encode(errors="replace").decode())
@@ -184,12 +191,17 @@ class ClaudeTimeout(Failure):
 
 
 class ClaudeUnavailable(Failure):
-    """429, 529 or 5xx, or no connection."""
+    """429, 529 or 5xx, or no connection.
+
+    `limiting`: Claude is limiting or overloaded, for everybody. `retry_after`: the seconds that it asked for.
+    """
 
     code, message = "claude_unavailable", "Claude API unavailable"
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, *, limiting: bool = False, retry_after: float | None = None) -> None:
         super().__init__(f"{self.message}: {reason}")
+        self.limiting = limiting
+        self.retry_after = retry_after
 
 
 class ClaudeAuth(Failure):
@@ -235,10 +247,18 @@ class Internal(Failure):
     code, message = "internal", "Internal error"
 
 
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Give the exceptions that task groups have gathered in groups."""
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from leaves(inner)
+    else:
+        yield error
+
+
 def failure_of(error: BaseException) -> Failure:
     """Return the row of the table that `error` belongs to. A time-out is looked for before OSError: it is one."""
-    if isinstance(error, BaseExceptionGroup):
-        return failure_of(error.exceptions[0])
+    error = next(leaves(error))
     match error:
         case Failure():
             return error

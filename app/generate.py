@@ -1,21 +1,28 @@
 """The life of one generation: `produce` tells the story, `generate` gives the guarantee."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from anyio import move_on_after
+from anyio import Semaphore, create_task_group, move_on_after
 
 from app.claude import Claude
-from app.draft import Draft, settle_call
-from app.errors import ClaudeStream, Refused, Superseded, failure_of
+from app.draft import Draft, report_text, unkept_pieces
+from app.errors import ClaudeStream, Superseded, failure_of, leaves
 from app.files import Files
+from app.gate import Gate
 from app.job import Job
-from app.models import Generation, StatusName
-from app.prompts import question, report_prompt
-from app.queries import artifacts, generations
+from app.ledger import settle_calls
+from app.models import Generation, Mode, StatusName
+from app.patience import Limits
+from app.prompts import closing_prompt, conclusion, finish_prompt, question, report_prompt, section_prompt
+from app.queries import artifacts, generations, texts
+from app.queries.artifacts import Version
+from app.queries.texts import Piece
 from app.report import filename
 from app.status import StatusMap
 from app.store import Store
+from app.text import Strand
+from app.writer import Writer, notice
 
 log = logging.getLogger("longhand.generate")
 
@@ -30,7 +37,9 @@ class Tools:
     store: Store
     files: Files
     claude: Claude
+    gate: Gate
     statuses: StatusMap
+    limits: Limits
 
 
 async def generate(job: Job, tools: Tools) -> None:
@@ -39,20 +48,15 @@ async def generate(job: Job, tools: Tools) -> None:
     Promises:
     - Success, failure, time-out and cancellation all end here, each with its outcome in the store and in the status
       map; no exception leaves but cancellation, and that only after it was recorded.
-    - Whatever does not end as completed leaves no file behind.
+    - Whatever does not end as completed leaves no file behind, but the partial report that a cancel asked to keep.
     - When the store cannot be told, the status map shows the end all the same, and `job.unrecorded` is set.
     """
     completed: Generation | None = None  # what stays if we fail or are cancelled below
     try:
         completed = await produce(job, tools)
-    except Superseded:
-        job.superseded = True
-    except Exception as error:  # the job's boundary: one bad topic must not cancel its siblings
-        job.failure = failure_of(error)
-        log.exception(
-            "[BACKGROUND] Report generation failed topic=%s generation=%s error=%s",
-            job.generation.topic_id, job.generation.id, job.failure,
-        )  # fmt: skip
+    # The job's boundary: one bad topic must not cancel its siblings. A section may fail while another is cancelled.
+    except* Exception as errors:  # noqa: BLE001
+        note_failure(job, errors)
     finally:
         with move_on_after(FINAL_WRITE_SECONDS, shield=True):
             await conclude(job, completed, tools)
@@ -60,48 +64,117 @@ async def generate(job: Job, tools: Tools) -> None:
 
 async def produce(job: Job, tools: Tools) -> Generation:
     """Write the report and save it; returns the completed generation."""
-    await job.ticket.wait()
+    draft = await begin(job, tools)
+    writer = Writer(job, draft, tools.store, tools.claude, tools.gate, tools.limits)
+    with job.writing:
+        if not job.finish_requested:
+            await write(job, draft, writer, tools.limits.section_concurrency)
+    if job.finish_requested:
+        await finish(job, draft, writer)
+
+    draft.saving()
+    await settle_calls(job, tools.store)
+    generation, text = whole(job), f"{draft.text}\n"
+    saved = await tools.files.save(generation.topic_id, generation.id, text)
+    version = Version(saved, filename(generation.topic), job.partial)
+    # A cancel from here on either finds the report completed or has its file removed by `conclude`.
+    return await tools.store.write(artifacts.save_report, generation, question(generation), text, version)
+
+
+async def begin(job: Job, tools: Tools) -> Draft:
+    """Wait for a place to run, claim the generation and take up what is written of it."""
+    await job.place.wait()
     if job.generation.status is StatusName.QUEUED:
         job.generation = await tools.store.write(generations.claim_generation, job.generation)
         tools.statuses.mark_generating(job.generation)
     generation = job.generation
-    log.info(
-        "[BACKGROUND] Report generation started topic=%s generation=%s attempt=%s model=%s",
-        generation.topic_id, generation.id, generation.attempt, generation.model,
-    )  # fmt: skip
-
-    draft = Draft(job, tools.store, tools.statuses)
-    stop_reason = await draft.call(tools.claude, report_prompt(generation))
-    text = whole_text(draft.text, stop_reason)
-
-    draft.saving()
-    await settle_call(job, tools.store)
-    saved = await tools.files.save(generation.topic_id, generation.id, text)
-    # A cancel from here on either finds the report completed or has its file removed by `conclude`.
-    return await tools.store.write(
-        artifacts.save_report, job.generation, question(generation), text, saved, filename(generation.topic)
-    )
-
-
-def whole_text(text: str, stop_reason: str) -> str:
-    """Return a report as it is saved. Raises Refused, or ClaudeStream for one that is cut short or empty."""
-    if stop_reason == "refusal":
-        raise Refused
-    if stop_reason not in {"end_turn", "stop_sequence"} or not text.strip():
+    if generation.resumes > tools.limits.max_resumes:
         raise ClaudeStream
-    return text.strip() + "\n"
+    kept = await tools.store.read(texts.kept_strands, generation.id)
+    text = report_text(generation, kept)
+    job.partial = any(strand.done and str(strand.text).endswith(notice(generation)) for strand in text.strands)
+    draft = Draft(job, text, tools.store, tools.statuses, tools.limits.checkpoint_seconds)
+    log.info(
+        "[BACKGROUND] Report generation started topic=%s generation=%s attempt=%s model=%s characters=%s",
+        generation.topic_id, generation.id, generation.attempt, generation.model, text.characters,
+    )  # fmt: skip
+    return draft
+
+
+async def write(job: Job, draft: Draft, writer: Writer, at_once: int) -> None:
+    """Write the whole report: in one go, or its sections side by side, begun in their order."""
+    strands = [strand for strand in draft.text.strands if not strand.done]
+    if job.generation.mode is Mode.SINGLE:
+        for strand in strands:
+            await writer.write(strand, report_prompt(job.generation))
+        return
+    places = Semaphore(at_once)
+
+    async def write_section(strand: Strand) -> None:
+        await writer.write(strand, section_prompt(job.generation, strand.heading))
+        places.release()
+
+    async with create_task_group() as task_group:
+        for number, strand in enumerate(strands):
+            await places.acquire()
+            task_group.start_soon(write_section, strand)
+            if number == 0:  # its first text says that the brief is cached; the others then read it from there
+                await draft.first_text.wait()
+
+
+async def finish(job: Job, draft: Draft, writer: Writer) -> None:
+    """End the report now: close what is in hand and write a closing section."""
+    text = draft.text
+    if all(strand.done for strand in text.strands):
+        return  # it was whole already
+    job.partial = True
+    if job.generation.mode is Mode.SINGLE:
+        await writer.write(text.strands[0], finish_prompt(job.generation))
+        return
+    *begun, closing = closed_early(text.strands, job.generation)
+    text.strands[:] = begun
+    async with create_task_group() as task_group:
+        for strand in begun:
+            if not strand.done:
+                task_group.start_soon(writer.write, strand, finish_prompt(job.generation, strand.heading))
+    prompt = closing_prompt(job.generation, str(text))
+    text.strands.append(closing)
+    await writer.write(closing, prompt)
+
+
+def closed_early(strands: list[Strand], generation: Generation) -> list[Strand]:
+    """Return the sections that were begun and the closing section, which an earlier attempt may have begun as well."""
+    begun = [strand for strand in strands if strand.written and strand.number < generation.sections_total]
+    closing = [strand for strand in strands if strand.number == generation.sections_total]
+    return begun + (closing or [Strand(generation.sections_total, conclusion(generation.language))])
+
+
+def whole(job: Job) -> Generation:
+    """Return the generation with all its sections done, unless it ended early."""
+    generation = job.generation
+    return generation if job.partial else replace(generation, sections_done=generation.sections_total)
+
+
+def note_failure(job: Job, errors: ExceptionGroup[Exception]) -> None:
+    """Note why a generation failed, and log it, unless somebody else owns it now."""
+    error, *others = leaves(errors)
+    if any(isinstance(leaf, Superseded) for leaf in (error, *others)):
+        job.superseded = True
+        return
+    job.failure = failure_of(error)
+    log.error(
+        "[BACKGROUND] Report generation failed topic=%s generation=%s error=%s",
+        job.generation.topic_id, job.generation.id, job.failure, exc_info=error,
+    )  # fmt: skip
 
 
 async def conclude(job: Job, completed: Generation | None, tools: Tools) -> None:
-    """Say in the map how a generation ended, and first in the store unless that is done."""
+    """Record how a generation ended, unless that is done, and then show it."""
     if completed is not None:
-        log.info("[BACKGROUND] Report generation completed topic=%s generation=%s", completed.topic_id, completed.id)
+        _log(job, "Report generation completed")
         tools.statuses.mark_completed(completed)
     elif job.superseded:
-        log.warning(
-            "[BACKGROUND] Report generation was taken over topic=%s generation=%s",
-            job.generation.topic_id, job.generation.id,
-        )  # fmt: skip
+        _log(job, "Report generation was taken over", logging.WARNING)
     else:
         job.unrecorded = True  # what stays if the time is up below
         await discard_file(job, tools)
@@ -113,8 +186,8 @@ async def record(job: Job, tools: Tools) -> None:
     """Write into the store how a generation ended that is not completed; `job.unrecorded` says whether that is left."""
     job.unrecorded = True
     try:
-        await settle_call(job, tools.store)
-        await write_end(job, tools.store)
+        await settle_calls(job, tools.store)
+        await write_end(job, tools)
     except Superseded:
         job.superseded = True
     except Exception:  # the store is away, or refuses this one: that must not cancel its siblings
@@ -126,35 +199,67 @@ async def record(job: Job, tools: Tools) -> None:
     job.unrecorded = False
 
 
-async def write_end(job: Job, store: Store) -> None:
+async def write_end(job: Job, tools: Tools) -> None:
     """End a generation as failed or cancelled, or put it back in the queue where neither is so."""
+    pieces = unkept_pieces(job.text) if job.text else []
     if job.failure is not None:
-        job.generation = await store.write(generations.fail_generation, job.generation, job.failure)
+        job.generation = await tools.store.write(generations.fail_generation, job.generation, job.failure, pieces)
         return
     if job.generation.status is not StatusName.QUEUED and not job.cancel_requested:
-        job.generation = await store.write(generations.put_back_generation, job.generation)
+        job.generation = await tools.store.write(generations.put_back_generation, job.generation, pieces)
     if job.cancel_requested:  # from the start, or while it was put back
-        job.generation = await store.write(generations.cancel_generation, job.generation)
+        job.generation = await write_cancel(job, tools, pieces)
+
+
+async def write_cancel(job: Job, tools: Tools, pieces: list[Piece]) -> Generation:
+    """End a generation as cancelled, with the partial report if that was asked for and there is text."""
+    version = await save_partial(job, tools) if job.keep_partial else None
+    if version is None:
+        return await tools.store.write(generations.cancel_generation, job.generation, pieces)
+    try:
+        return await tools.store.write(artifacts.save_partial, job.generation, pieces, version)
+    except BaseException:
+        with move_on_after(FINAL_WRITE_SECONDS, shield=True):
+            await discard_file(job, tools)
+        raise
+
+
+async def save_partial(job: Job, tools: Tools) -> Version | None:
+    """Save what was written so far, by an earlier attempt where this one had not begun.
+
+    None when there is nothing, or no file can be written: the cancel holds all the same. Raises DatabaseFailed.
+    """
+    generation = job.generation
+    text = job.text or report_text(generation, await tools.store.read(texts.kept_strands, generation.id))
+    if not text.characters:
+        return None
+    try:
+        saved = await tools.files.save(generation.topic_id, generation.id, f"{text}\n")
+    except OSError:
+        _log(job, "Partial report not saved", logging.ERROR, error=True)
+        return None
+    return Version(saved, filename(generation.topic), partial=True)
 
 
 def show_end(job: Job, tools: Tools) -> None:
-    """Say in the status map how a generation ended that is not completed."""
+    """Show how a generation ended that is not completed."""
     if job.failure is not None:
         tools.statuses.mark_failed(job.generation, job.failure)
     elif job.cancel_requested:
-        log.info(
-            "[BACKGROUND] Report generation cancelled topic=%s generation=%s",
-            job.generation.topic_id, job.generation.id,
-        )  # fmt: skip
+        _log(job, "Report generation cancelled")
         tools.statuses.mark_cancelled(job.generation)
     elif not job.unrecorded:
         tools.statuses.mark_queued(job.generation)
 
 
 async def discard_file(job: Job, tools: Tools) -> None:
+    """Remove what an attempt may have left of the report's file."""
     try:
         await tools.files.discard(job.generation.topic_id, job.generation.id)
     except OSError:
-        log.exception(
-            "[BACKGROUND] File not removed topic=%s generation=%s", job.generation.topic_id, job.generation.id
-        )
+        _log(job, "File not removed", logging.ERROR, error=True)
+
+
+def _log(job: Job, what: str, level: int = logging.INFO, *, error: bool = False) -> None:
+    names = job.generation.topic_id, job.generation.id
+    log.log(level, "[BACKGROUND] %s topic=%s generation=%s", what, *names, exc_info=error)

@@ -46,7 +46,9 @@ class GuardedTCPServer(TCPServer):
 
     async def protocol_send(self, event: Event) -> None:
         if not isinstance(event, RawData):
-            await super().protocol_send(event)
+            # A streaming app is cancelled when its response has ended; its connection needs its timer, or its end.
+            with trio.move_on_after(self.SEND_SECONDS, shield=True):
+                await super().protocol_send(event)
             return
         async with self.send_lock:
             taken = await self._send(event.data)
@@ -70,6 +72,7 @@ class GuardedTCPServer(TCPServer):
 
     async def _read_data(self) -> None:
         await super()._read_data()
+        await self.idle_task.stop()  # nobody is there to be idle
         self._limit_what_is_left()
 
     def _limit_what_is_left(self) -> None:

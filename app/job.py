@@ -1,31 +1,52 @@
 """A generation in hand: what its task, its runner and its draft know of it together."""
 
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
 
 from anyio import CancelScope, Event
 
 from app.errors import Failure
-from app.models import CallId, Generation
+from app.models import CallId, Generation, Tokens, total
 from app.queries.usage import CallEnd
-from app.slots import Ticket
+from app.slots import Place
+from app.text import ReportText
 
 
 @dataclass(slots=True, eq=False)
 class Job:
     """One unfinished generation of this process.
 
-    `generation` is always the newest value, progress included. `cancel_requested` tells a user's cancel from a stop of
-    the server. `unclosed` is what the ledger could not be told yet of a call that has ended. `settled` is set once the
-    end was recorded, or could not be: then `unrecorded` is set, the status map shows the end, and the store still has
-    to be told. `superseded`: somebody else owns the generation now.
+    `generation` is always the newest value, progress included, and `text` what is written so far, once it is loaded;
+    `publish` shows what a lull would leave unseen. `scope` is the whole job, `writing` the part of it that a request
+    to finish cuts short. `cancel_requested` tells a user's cancel from a stop of the server, `keep_partial` and
+    `finish_requested` are the other forms of a cancel, and `partial` says that the report ends before its plan.
+    `tokens` are those of each call of this attempt, `unclosed` what the ledger could not be told yet of calls that have
+    ended. `settled` is set once the end was recorded, or could not be: then `unrecorded` is set, the status map shows
+    the end, and the store still has to be told. `superseded`: somebody else owns the generation now.
     """
 
     generation: Generation
-    ticket: Ticket
+    place: Place
+    text: ReportText | None = None
+    publish: Callable[[], Awaitable[None]] | None = None
     scope: CancelScope = field(default_factory=CancelScope)
+    writing: CancelScope = field(default_factory=CancelScope)
     settled: Event = field(default_factory=Event)
     cancel_requested: bool = False
+    finish_requested: bool = False
+    keep_partial: bool = False
+    partial: bool = False
+    tokens: dict[object, Tokens] = field(default_factory=dict)
     failure: Failure | None = None
-    unclosed: tuple[CallId, CallEnd] | None = None
+    unclosed: list[tuple[CallId, CallEnd]] = field(default_factory=list)
     unrecorded: bool = False
     superseded: bool = False
+
+    def __post_init__(self) -> None:
+        self.finish_requested = self.generation.finish
+        self.tokens[None] = self.generation.tokens
+
+    def count(self, call: object, tokens: Tokens) -> None:
+        """Count the tokens of a call, in the place of what was counted for it before."""
+        self.tokens[call] = tokens
+        self.generation = replace(self.generation, tokens=total(self.tokens.values()))

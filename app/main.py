@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from app.errors import Problem, SettingsError
 from app.middleware import BodyMiddleware, RequestMiddleware
 from app.problems import on_http_exception, on_problem
-from app.routes import artifacts, generations, operations, status, topics
+from app.routes import artifacts, events, generations, operations, status, topics
 from app.settings import Settings, load_settings
 from app.state import Announce, State, open_state
 
@@ -33,7 +33,14 @@ def create_app(settings: Callable[[], Settings] | Settings, announce: Announce |
             yield state
 
     application = Starlette(
-        routes=[*operations.routes, *topics.routes, *generations.routes, *status.routes, *artifacts.routes],
+        routes=[
+            *operations.routes,
+            *events.routes,
+            *topics.routes,
+            *generations.routes,
+            *status.routes,
+            *artifacts.routes,
+        ],
         middleware=[Middleware(RequestMiddleware), Middleware(BodyMiddleware)],
         exception_handlers={Problem: on_problem, HTTPException: on_http_exception},
         lifespan=lifespan,

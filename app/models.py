@@ -1,5 +1,6 @@
 """The nouns: frozen values, ids and states. A change makes a new value."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -35,6 +36,7 @@ class Phase(StrEnum):
     PREPARING = "preparing"
     THINKING = "thinking"
     WRITING = "writing"
+    WAITING = "waiting"
     SAVING = "saving"
     DONE = "done"
 
@@ -43,6 +45,13 @@ class Kind(StrEnum):
     """What a generation makes."""
 
     REPORT = "report"
+
+
+class Mode(StrEnum):
+    """How a report is written: in one go, or its sections side by side."""
+
+    SINGLE = "single"
+    SECTIONS = "sections"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +86,17 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a caller asks of one generation; None keeps what the topic says."""
+    """What a caller asks of one generation; None keeps what the topic says.
+
+    `resume` goes on from the text of the topic's latest generation, which failed or was cancelled, with its words.
+    """
 
     topic: str | None = None
     plan: str | None = None
     instructions: str = ""
     model: str | None = None
+    mode: Mode = Mode.SINGLE
+    resume: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +112,23 @@ class Tokens:
     cache_write: int | None = None
 
 
+def total(counts: Iterable[Tokens]) -> Tokens:
+    """Add up tokens; what is unknown in all of them stays unknown."""
+    sums: dict[str, int | None] = {}
+    counts = list(counts)
+    for name in ("input", "output", "cache_read", "cache_write"):
+        known = [count for tokens in counts if (count := getattr(tokens, name)) is not None]
+        sums[name] = sum(known) if known else None
+    return Tokens(**sums)
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One generation, with all that is needed to run it again.
 
     `attempt` is the fence: every change of a running generation names it, and a change that names an older one
-    finds no row. `expected_characters` is what progress is measured against.
+    finds no row. `retries` counts the further tries within an attempt, `resumes` how often the text was
+    gone on from in all. `finish`: an end now was asked for. `expected_characters` is what progress is measured against.
     """
 
     id: GenerationId
@@ -116,7 +141,11 @@ class Generation:
     language: str
     instructions: str
     model: str
+    mode: Mode
     attempt: int
+    retries: int
+    resumes: int
+    finish: bool
     characters: int
     expected_characters: int
     sections_done: int

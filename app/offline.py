@@ -152,11 +152,33 @@ class PacedStream(httpx2.AsyncByteStream):
 
 def answer_to(order: dict[str, Any]) -> wire.Answer:
     """Return the draft for a request, with its tokens estimated."""
-    asked = [text for turn in order["messages"] for text in wire.content_texts(turn["content"])]
-    draft = compose("\n\n".join(asked))
+    draft = draft_for(order["messages"])
     read = wire.estimated_tokens(wire.prompt_texts(order))
     tokens = Tokens(input=read, output=wire.estimated_tokens([draft]))
     return wire.Answer(f"msg_{uuid4().hex}", order["model"], in_pieces(draft), tokens)
+
+
+def draft_for(turns: list[dict[str, Any]]) -> str:
+    """Return what the turns ask for: the whole draft, one section of it, or the rest of either."""
+    texts = ["\n\n".join(wire.content_texts(turn["content"])) for turn in turns]
+    draft = compose(texts[0])
+    if heading := one_line(tagged(texts[0], "section")):
+        draft = section_body(draft, heading)
+    written = texts[1] if len(texts) > 2 else ""
+    return draft.removeprefix(written) if draft.startswith(written) else after_heading(draft, written)
+
+
+def section_body(draft: str, heading: str) -> str:
+    """Return what stands in a draft under a heading; the last section where there is none of this name."""
+    preamble, *rest = SECTION.split(draft)
+    bodies = dict(zip(map(one_line, rest[::2]), rest[1::2], strict=True))
+    return bodies.get(heading, rest[-1] if rest else preamble).strip() + "\n"
+
+
+def after_heading(body: str, written: str) -> str:
+    """Return what of a section's body is not written yet, under the heading that was set for it."""
+    _, _, begun = written.partition("\n\n")
+    return body.removeprefix(begun) if begun else body
 
 
 def json_response(status: int, body: dict[str, Any], request_id: str) -> httpx2.Response:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-SECTION = re.compile(r"^##[ \t]+(\S.*?)[ \t#]*$", re.MULTILINE)
+SECTION = re.compile(r"^##[ \t]+(\S(?:.*[^\s#])?)(?:[^\S\n]|#)*$", re.MULTILINE)
 FENCE = re.compile(r"^((`|~)\2\2).*?(?:^\1\2*[ \t\r]*$|\Z)", re.MULTILINE | re.DOTALL)
 
 TYPICAL_SECTIONS = 5

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from anyio import CancelScope, Lock, create_task_group, move_on_after, sleep
 from anyio.abc import TaskGroup
 
+from app.draft import PUBLISH_SECONDS
 from app.errors import (
     DatabaseFailed,
     GenerationInProgress,
@@ -19,10 +20,10 @@ from app.errors import (
 from app.generate import Tools, generate, record
 from app.job import Job
 from app.models import Generation, Order, StatusName, Topic, TopicId, UserId
-from app.queries import generations, topics
-from app.queries.generations import Accepted, Key
+from app.queries import acceptance, generations, topics
+from app.queries.acceptance import Accepted, Key
 from app.settings import Settings
-from app.slots import Slots, Ticket
+from app.slots import Place, Slots
 
 log = logging.getLogger("longhand.runner")
 
@@ -62,31 +63,46 @@ class Runner:
         DatabaseFailed; then nothing has happened.
         """
         async with self._turn(topic.id):
-            if key and (replayed := await self._tools.store.read(generations.remembered, key)):
+            if key and (replayed := await self._tools.store.read(acceptance.remembered, key)):
                 return replayed
-            ticket = self._take_place(topic)
+            place = self._take_place(topic)
             accepted = None
             try:
-                status = StatusName.GENERATING if ticket.granted else StatusName.QUEUED
+                status = StatusName.GENERATING if place.granted else StatusName.QUEUED
                 model = order.model or self._settings.model
                 accepted = await self._tools.store.write(
-                    generations.accept_generation, topic.id, order, model, status, key
+                    acceptance.accept_generation, topic.id, order, model, status, key
                 )
                 # No await between the committed row and the spawn: nobody can cancel us here.
                 if accepted.generation:
-                    self._spawn(Job(accepted.generation, ticket))
+                    self._spawn(Job(accepted.generation, place))
             finally:
                 if accepted is None or accepted.generation is None:
-                    self._leave_place(ticket)
+                    self._leave_place(topic.user_id, place)
         return accepted
 
-    async def cancel(self, topic_id: TopicId) -> bool:
+    async def cancel(self, topic_id: TopicId, *, keep_partial: bool = False) -> bool:
         """Cancel a topic's unfinished generation and wait until its end is committed; False when there is none.
 
-        Raises DatabaseFailed when the generation was stopped but the store could not be told yet.
+        `keep_partial` saves what was written so far as a partial report. Raises DatabaseFailed when the generation was
+        stopped but the store could not be told yet.
         """
         async with self._turn(topic_id):
-            return await self._cancel(topic_id)
+            return await self._cancel(topic_id, keep_partial=keep_partial)
+
+    async def finish(self, topic_id: TopicId) -> bool:
+        """Ask a topic's unfinished generation for an end now; False when there is none. Raises DatabaseFailed.
+
+        The wish is committed before this returns, so it holds across a restart.
+        """
+        async with self._turn(topic_id):
+            if not await self._tools.store.write(generations.finish_topic, topic_id):
+                return False
+            # No await between the committed wish and the job's being told.
+            if job := self._jobs.get(topic_id):
+                job.finish_requested = True
+                job.writing.cancel()
+            return True
 
     async def delete(self, topic_id: TopicId) -> None:
         """Cancel what runs for a topic and delete it, rows and files. Raises DatabaseFailed."""
@@ -111,7 +127,7 @@ class Runner:
         found = await self._tools.store.write(generations.recover_generations)
         for generation in found:
             self._of_user[generation.user_id] += 1
-            self._spawn(Job(generation, self._slots.take(generation.user_id)))
+            self._spawn(Job(generation, Place(self._slots, generation.user_id)))
         if found:
             log.info("[BACKGROUND] Going on with %d unfinished generations", len(found))
 
@@ -121,7 +137,7 @@ class Runner:
             self.draining = True
             self._tools.statuses.close()
             for job in list(self._jobs.values()):
-                if not job.ticket.granted:
+                if not job.place.granted:
                     job.scope.cancel()
         with move_on_after(self._settings.drain_seconds):
             await self._all_settled()
@@ -139,7 +155,15 @@ class Runner:
         for job in list(self._jobs.values()):
             await job.settled.wait()
 
-    def _take_place(self, topic: Topic) -> Ticket:
+    async def publish_in_lulls(self) -> None:
+        """For ever: show what Claude has written just before it fell silent."""
+        while True:
+            await sleep(PUBLISH_SECONDS)
+            for job in list(self._jobs.values()):
+                if job.publish is not None and not job.settled.is_set():
+                    await job.publish()
+
+    def _take_place(self, topic: Topic) -> Place:
         """Check the limits and take a ticket, in one step that nobody can come between."""
         if self.draining:
             raise ShuttingDown
@@ -150,13 +174,13 @@ class Runner:
         if self._slots.full and self._slots.waiting >= self._settings.max_queued:
             raise QueueFull
         self._of_user[topic.user_id] += 1
-        return self._slots.take(topic.user_id)
+        return Place(self._slots, topic.user_id)
 
-    def _leave_place(self, ticket: Ticket) -> None:
-        self._of_user[ticket.user_id] -= 1
-        if not self._of_user[ticket.user_id]:
-            del self._of_user[ticket.user_id]
-        self._slots.leave(ticket)
+    def _leave_place(self, user_id: UserId, place: Place) -> None:
+        self._of_user[user_id] -= 1
+        if not self._of_user[user_id]:
+            del self._of_user[user_id]
+        place.close()
 
     def _spawn(self, job: Job) -> None:
         self._jobs[job.generation.topic_id] = job
@@ -177,7 +201,7 @@ class Runner:
             with job.scope:
                 await generate(job, self._tools)
         finally:
-            self._leave_place(job.ticket)
+            self._leave_place(job.generation.user_id, job.place)
             job.settled.set()
         if job.unrecorded:
             await self._insist(job)
@@ -192,12 +216,13 @@ class Runner:
             await sleep(next(pauses, INSIST_SECONDS[-1]))
             await record(job, self._tools)
 
-    async def _cancel(self, topic_id: TopicId) -> bool:
+    async def _cancel(self, topic_id: TopicId, *, keep_partial: bool = False) -> bool:
         job = self._jobs.get(topic_id)
         if job is None:
             return self.draining and await self._tools.store.write(generations.cancel_put_back, topic_id)
         if not job.settled.is_set():
             job.cancel_requested = True
+            job.keep_partial = keep_partial
             job.scope.cancel()
             await job.settled.wait()
         if job.unrecorded:
@@ -218,6 +243,7 @@ async def open_runner(tools: Tools, settings: Settings) -> AsyncIterator[Runner]
     async with create_task_group() as task_group:
         runner = Runner(task_group, tools, settings)
         await runner.recover()
+        task_group.start_soon(runner.publish_in_lulls)
         yield runner
         await runner.drain()
         task_group.cancel_scope.cancel()

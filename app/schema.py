@@ -5,6 +5,8 @@ Beside the columns that say what they hold:
 - `topics.status` and `topics.generation_id` repeat what the latest generation says, written in the same transaction,
   so that a list filtered by status is one index range.
 - `generations.attempt` is the fence of DESIGN.md; `lease_owner` and `lease_expires_at` are for many nodes.
+- `strands` says of each text of a generation (one, or one a section) whether it is whole, and at which offsets later
+  calls went on (`seams`, separated by commas); its text is in `checkpoints`.
 - `ai_usage` outlives the topic it was spent on: it holds ids, not foreign keys.
 """
 
@@ -163,7 +165,29 @@ def m001_reports(db: Database) -> None:
     )
 
 
-HISTORY = (m001_reports,)
+def m002_resume(db: Database) -> None:
+    db.executescript(
+        """
+        ALTER TABLE generations ADD COLUMN mode TEXT NOT NULL DEFAULT 'single';
+        ALTER TABLE generations ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE generations ADD COLUMN resumes INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE generations ADD COLUMN finish INTEGER NOT NULL DEFAULT 0 CHECK (finish IN (0, 1));
+
+        CREATE INDEX generations_ended ON generations (completed_at);
+        CREATE INDEX generations_user_ended ON generations (user_id, completed_at);
+
+        CREATE TABLE strands (
+            generation_id INTEGER NOT NULL REFERENCES generations (id) ON DELETE CASCADE,
+            section INTEGER NOT NULL,
+            done INTEGER NOT NULL CHECK (done IN (0, 1)),
+            seams TEXT NOT NULL,
+            PRIMARY KEY (generation_id, section)
+        ) STRICT, WITHOUT ROWID;
+        """
+    )
+
+
+HISTORY = (m001_reports, m002_resume)
 
 
 def migrate(db: Database) -> None:

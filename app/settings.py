@@ -79,6 +79,14 @@ class Settings(BaseModel):
     max_per_user: Annotated[Count, Field(alias="LONGHAND_MAX_PER_USER")] = 50
     max_threads: Annotated[int, Field(alias="LONGHAND_MAX_THREADS", ge=4, le=256)] = 8
     claude_timeout: Annotated[Seconds, Field(alias="LONGHAND_CLAUDE_TIMEOUT")] = 30
+    max_attempts: Annotated[Count, Field(alias="LONGHAND_MAX_ATTEMPTS")] = 4
+    max_resumes: Annotated[Count, Field(alias="LONGHAND_MAX_RESUMES")] = 20
+    max_retry_after: Annotated[Seconds, Field(alias="LONGHAND_MAX_RETRY_AFTER")] = 300
+    max_wait: Annotated[Seconds, Field(alias="LONGHAND_MAX_WAIT")] = 3600
+    backoff_seconds: Annotated[Seconds, Field(alias="LONGHAND_BACKOFF_SECONDS")] = 0.5
+    max_continuations: Annotated[int, Field(alias="LONGHAND_MAX_CONTINUATIONS", ge=0, le=1000)] = 8
+    section_concurrency: Annotated[Count, Field(alias="LONGHAND_SECTION_CONCURRENCY")] = 4
+    checkpoint_seconds: Annotated[Seconds, Field(alias="LONGHAND_CHECKPOINT_SECONDS")] = 2
     drain_seconds: Annotated[float, Field(alias="LONGHAND_DRAIN_SECONDS", ge=0, le=3600)] = 10
     admin_token: Annotated[str | None, AfterValidator(_token_text), Field(alias="LONGHAND_ADMIN_TOKEN", repr=False)] = (
         None

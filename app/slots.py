@@ -1,6 +1,8 @@
 """Places to run: a bounded number, first in first out for one user, in turn between users."""
 
 from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from anyio import Event
 
@@ -8,7 +10,7 @@ from app.models import UserId
 
 
 class Ticket:
-    """A place in the line, then a place to run."""
+    """A place in the line, then a place to run. Taken without waiting."""
 
     def __init__(self, user_id: UserId) -> None:
         self.user_id = user_id
@@ -25,6 +27,61 @@ class Ticket:
     async def wait(self) -> None:
         """Return when the holder may run; at once if it may already."""
         await self._turn.wait()
+
+
+class Place:
+    """A generation's place to run, shared by all that write for it: given back while all of them pause.
+
+    Invariant: it is held, or waited for, whenever somebody writes who does not pause.
+    """
+
+    def __init__(self, slots: "Slots", user_id: UserId) -> None:
+        self._slots = slots
+        self._user_id = user_id
+        self._ticket: Ticket | None = slots.take(user_id)
+        self._writers = 0
+        self._pausing = 0
+
+    @property
+    def granted(self) -> bool:
+        """Whether it may be used at this moment."""
+        return self._ticket is not None and self._ticket.granted
+
+    async def wait(self) -> None:
+        """Return when it may be used; at the end of the line when it had been given back."""
+        if self._ticket is None:
+            self._ticket = self._slots.take(self._user_id)
+        await self._ticket.wait()
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Count one who writes. Wait for the place, inside."""
+        self._writers += 1
+        try:
+            yield
+        finally:
+            self._writers -= 1
+            self._give_back_if_all_pause()
+
+    @contextmanager
+    def pausing(self) -> Iterator[None]:
+        """Pause in `writing`. Wait for the place again behind it."""
+        self._pausing += 1
+        self._give_back_if_all_pause()
+        try:
+            yield
+        finally:
+            self._pausing -= 1
+
+    def close(self) -> None:
+        """Give the place back, or step out of the line."""
+        if self._ticket is not None:
+            self._slots.leave(self._ticket)
+            self._ticket = None
+
+    def _give_back_if_all_pause(self) -> None:
+        if self._pausing and self._pausing == self._writers:
+            self.close()
 
 
 class Slots:

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import fields
 from typing import TypedDict
 
 from app.access import Access
@@ -9,7 +10,9 @@ from app.claude import open_claude
 from app.directory import DATABASE, REPORTS, hold_directory
 from app.errors import DatabaseFailed, StartError
 from app.files import Files
+from app.gate import Gate
 from app.generate import Tools
+from app.patience import Limits
 from app.queries import users
 from app.runner import Runner, open_runner
 from app.settings import Settings
@@ -49,9 +52,14 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
         statuses = StatusMap()
         files = Files(settings.data_dir / REPORTS, threads)
         claude = await stack.enter_async_context(open_claude(settings, threads))
-        tools = Tools(store, files, claude, statuses)
+        tools = Tools(store, files, claude, Gate(), statuses, limits_of(settings))
         runner = await stack.enter_async_context(open_runner(tools, settings))
         yield State(settings=settings, store=store, files=files, statuses=statuses, access=Access(store), runner=runner)
+
+
+def limits_of(settings: Settings) -> Limits:
+    """Return the bounds of a generation."""
+    return Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
 
 
 async def _prepare_users(store: Store, settings: Settings, announce: Announce | None) -> None:

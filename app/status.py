@@ -4,13 +4,19 @@ import hashlib
 import json
 from dataclasses import replace
 from functools import cached_property
+from math import inf
 from typing import Any
 from weakref import WeakValueDictionary
 
-from anyio import Event
+from anyio import Event, current_time
 
 from app.errors import Failure
-from app.models import Generation, Phase, StatusName, TopicId, UserId, now
+from app.feed import Feed
+from app.models import Generation, GenerationId, Phase, StatusName, TopicId, UserId, now
+from app.text import ReportText
+
+READER_SECONDS = 20.0
+"""How long after a look at a text its reader counts as present; a stream looks every 15 seconds at least."""
 
 
 class Snapshot:
@@ -22,11 +28,13 @@ class Snapshot:
         generation: Generation | None,
         phase: Phase | None = None,
         estimated_completion: str | None = None,
+        retry_at: str | None = None,
     ) -> None:
         self.topic_id = topic_id
         self.generation = generation
         self.phase = phase
         self.estimated_completion = estimated_completion
+        self.retry_at = retry_at
 
     @property
     def status(self) -> StatusName:
@@ -48,7 +56,9 @@ class Snapshot:
         generation = self.generation
         if generation is None:
             return {"topic_id": self.topic_id} | _NEVER
-        ended = {"retryable": generation.retryable} if generation.status is StatusName.FAILED else {}
+        more: dict[str, Any] = {"retryable": generation.retryable} if generation.status is StatusName.FAILED else {}
+        if self.phase is Phase.WAITING:
+            more["retry_at"] = self.retry_at
         return {
             "topic_id": self.topic_id,
             "generation_id": generation.id,
@@ -59,7 +69,7 @@ class Snapshot:
             "sections_done": generation.sections_done,
             "sections_total": generation.sections_total,
             "characters": generation.characters,
-            "attempt": generation.attempt,
+            "attempt": generation.attempt + generation.retries,
             "model": generation.model,
             "created_at": generation.created_at,
             "started_at": generation.started_at,
@@ -73,7 +83,7 @@ class Snapshot:
                 "output_tokens": generation.tokens.output,
                 "cost_usd": None,
             },
-        } | ended
+        } | more
 
 
 _NEVER: dict[str, Any] = {
@@ -83,6 +93,22 @@ _NEVER: dict[str, Any] = {
     "error_message": None, "usage": {"input_tokens": None, "output_tokens": None, "cost_usd": None},
 }  # fmt: skip
 """The status of a topic for which nothing was ever generated."""
+
+
+def topic_document(snapshot: Snapshot) -> dict[str, Any]:
+    """A topic with its latest generation, as the stream of a list shows it."""
+    generation = snapshot.generation
+    assert generation is not None
+    return {
+        "id": generation.topic_id,
+        "topic": generation.topic,
+        "status": generation.status,
+        "phase": snapshot.phase or _phase(generation),
+        "progress_percent": generation.progress_percent,
+        "sections_done": generation.sections_done,
+        "sections_total": generation.sections_total,
+        "updated_at": generation.completed_at or now(),
+    }
 
 
 def _phase(generation: Generation) -> Phase:
@@ -108,6 +134,9 @@ class StatusMap:
 
     def __init__(self) -> None:
         self._entries: dict[TopicId, Snapshot] = {}
+        self._texts: dict[TopicId, tuple[GenerationId, ReportText]] = {}
+        self._read_at: dict[TopicId, float] = {}
+        self.feed = Feed()
         self._changes: WeakValueDictionary[TopicId, Event] = WeakValueDictionary()
         self.closed = False
 
@@ -126,13 +155,19 @@ class StatusMap:
     def mark_generating(self, generation: Generation) -> None:
         self._put(generation)
 
-    def mark_progress(self, generation: Generation, phase: Phase, estimated_completion: str | None = None) -> None:
+    def mark_progress(
+        self,
+        generation: Generation,
+        phase: Phase,
+        estimated_completion: str | None = None,
+        retry_at: str | None = None,
+    ) -> None:
         """Show how far a running generation is: `generation` holds the new figures."""
         before = self._entries.get(generation.topic_id)
         if before and before.generation and before.generation.attempt == generation.attempt:
             percent = max(before.generation.progress_percent, generation.progress_percent)
             generation = replace(generation, progress_percent=percent)
-        self._put(generation, phase, estimated_completion)
+        self._put(generation, phase, estimated_completion, retry_at)
 
     def mark_completed(self, generation: Generation) -> None:
         self._put(generation)
@@ -158,11 +193,14 @@ class StatusMap:
     def forget(self, topic_id: TopicId) -> None:
         """Drop a topic's live status: the store is asked from now on, also by who waits."""
         self._entries.pop(topic_id, None)
+        self._texts.pop(topic_id, None)
+        self._read_at.pop(topic_id, None)
         self._wake(topic_id)
 
     def mark_deleted(self, topic_id: TopicId) -> None:
         """Drop a topic that is no more; who waits for it looks and finds nothing."""
         self.forget(topic_id)
+        self.feed.forget(topic_id)
 
     def next_change(self, topic_id: TopicId) -> Event:
         """Return the event that the topic's next change sets. Take it, then look, then wait: no change is missed."""
@@ -176,11 +214,36 @@ class StatusMap:
     def close(self) -> None:
         """Wake all who wait, now and later: the server is about to stop."""
         self.closed = True
+        self.feed.wake_all()
         for topic_id in list(self._changes):
             self._wake(topic_id)
 
-    def _put(self, generation: Generation, phase: Phase | None = None, estimated: str | None = None) -> None:
-        self._entries[generation.topic_id] = Snapshot(generation.topic_id, generation, phase, estimated)
+    def text(self, generation: Generation) -> ReportText | None:
+        """Return the text of a generation that is being written, for a reader; None: the store knows."""
+        generation_id, text = self._texts.get(generation.topic_id, (None, None))
+        if generation_id != generation.id:
+            return None
+        self._read_at[generation.topic_id] = current_time()
+        return text
+
+    def show_text(self, generation: Generation, text: ReportText) -> None:
+        """Let readers have the text of a generation as it grows."""
+        self._texts[generation.topic_id] = generation.id, text
+
+    def has_readers(self, topic_id: TopicId) -> bool:
+        """Whether somebody has read a topic's text of late."""
+        return current_time() - self._read_at.get(topic_id, -inf) < READER_SECONDS
+
+    def _put(
+        self,
+        generation: Generation,
+        phase: Phase | None = None,
+        estimated: str | None = None,
+        retry_at: str | None = None,
+    ) -> None:
+        entry = Snapshot(generation.topic_id, generation, phase, estimated, retry_at)
+        self._entries[generation.topic_id] = entry
+        self.feed.publish(generation.topic_id, generation.user_id, topic_document(entry), generation.completed_at)
         self._wake(generation.topic_id)
 
     def _wake(self, topic_id: TopicId) -> None:

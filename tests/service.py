@@ -1,7 +1,7 @@
 """The service as a test starts it: the real server on a real port, with the stand-in in Claude's place."""
 
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,8 +55,8 @@ class Service:
         data: dict[str, Any] = answer.json()["data"]
         return data
 
-    async def wait_until(self, topic_id: int, *words: str, phase: str | None = None) -> dict[str, Any]:
-        """Follow a topic's status by long polls until it is one of these (and in this phase), and return it."""
+    async def wait_for(self, topic_id: int, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Follow a topic's status by long polls until it fits, and return it."""
         etag = ""
         with trio.fail_after(30):
             while True:
@@ -66,9 +66,17 @@ class Service:
                 if answer.status_code == 304:
                     continue
                 etag, data = answer.headers["etag"], answer.json()["data"]
-                if data["status"] in words and phase in {None, data["phase"]}:
+                if fits(data):
                     found: dict[str, Any] = data
                     return found
+
+    async def wait_until(self, topic_id: int, *words: str, phase: str | None = None) -> dict[str, Any]:
+        """Wait until a topic's status is one of these (and in this phase), and return it."""
+        return await self.wait_for(topic_id, lambda data: data["status"] in words and phase in {None, data["phase"]})
+
+    async def wait_for_characters(self, topic_id: int, characters: int) -> dict[str, Any]:
+        """Wait until the status tells of so many characters, and return it."""
+        return await self.wait_for(topic_id, lambda data: data["characters"] >= characters)
 
     async def ended(self, topic_id: int) -> dict[str, Any]:
         """Wait for the end of a topic's generation and return the last status."""

@@ -71,6 +71,22 @@ async def test_a_revoked_token_is_refused_when_the_moment_is_over_however_often_
             await access.user(TOKEN)
 
 
+async def test_who_has_longer_to_wait_may_ask_for_what_was_known_longer_ago(
+    store: Store, token_id: TokenId, mock_clock: MockClock
+) -> None:
+    access = Access(store)
+    await access.user(TOKEN)
+    await store.write(users.revoke_token, token_id)
+
+    mock_clock.jump(14)
+    known = await access.user(TOKEN, memory=15)
+    mock_clock.jump(1)
+
+    assert known.name == "kim"
+    with pytest.raises(Unauthorized):
+        await access.user(TOKEN, memory=15)
+
+
 async def test_a_token_that_was_unknown_works_as_soon_as_it_is_added(store: Store) -> None:
     access = Access(store)
     with pytest.raises(Unauthorized):

@@ -24,7 +24,13 @@ from app.threads import Threads
 from tests.claude import BEFORE_HEADERS, BEFORE_MESSAGE, Ending, FakeClaude, Fault, Script
 from tests.service import settings_for
 
-PROMPT = Prompt("claude-sonnet-5-5", "Write.", (("user", "A topic"),), 1000)
+PROMPT = Prompt("claude-sonnet-5-5", "Write.", "A topic", "The whole.", max_tokens=1000)
+ASKED = [
+    {"type": "text", "text": "A topic", "cache_control": {"type": "ephemeral"}},
+    {"type": "text", "text": "The whole."},
+]
+"""How the user's turn of `PROMPT` is sent: the brief is marked to be cached."""
+
 PATIENCE = 5.0
 
 
@@ -44,7 +50,7 @@ class Reader:
     def thinking(self) -> None:
         self.heard.append("thinking")
 
-    def counted(self, tokens: Tokens) -> None:
+    async def counted(self, tokens: Tokens) -> None:
         self.tokens = tokens
         self.heard.append("counted")
 
@@ -162,10 +168,23 @@ async def test_a_request_says_what_the_prompt_says_and_is_sent_once(writer: Clau
     assert call.body == {
         "model": PROMPT.model,
         "system": PROMPT.system,
-        "messages": [{"role": "user", "content": "A topic"}],
+        "messages": [{"role": "user", "content": ASKED}],
         "max_tokens": 1000,
         "stream": True,
     }
+
+
+async def test_a_prompt_that_goes_on_sends_the_answer_so_far_and_ends_with_the_user(
+    writer: Claude, claude: FakeClaude
+) -> None:
+    await writer.write(PROMPT.after("# Half a rep"), Reader())
+
+    (call,) = claude.calls
+    asked, written, go_on = call.body["messages"]
+    assert asked == {"role": "user", "content": ASKED}
+    assert written == {"role": "assistant", "content": "# Half a rep"}
+    assert go_on["role"] == "user"
+    assert "<ending># Half a rep</ending>" in go_on["content"]
 
 
 @pytest.mark.parametrize("stop_reason", ["max_tokens", "refusal", "stop_sequence", "pause_turn"])
@@ -200,11 +219,11 @@ STATUSES = {
     409: ClaudeUnavailable("409 Told"),
     413: ClaudeRequest("Told"),
     422: ClaudeRequest("Told"),
-    429: ClaudeUnavailable("429 Told"),
+    429: ClaudeUnavailable("429 Told", limiting=True),
     500: ClaudeUnavailable("500 Told"),
     502: ClaudeUnavailable("502 Told"),
     504: ClaudeUnavailable("504 Told"),
-    529: ClaudeUnavailable("529 Told"),
+    529: ClaudeUnavailable("529 Told", limiting=True),
 }
 
 
@@ -215,13 +234,30 @@ async def test_each_status_has_its_failure(writer: Claude, claude: FakeClaude, s
     failure = await failure_of_write(writer)
 
     assert same(failure, STATUSES[status])
+    assert failure.request_id == claude.calls[0].request_id
     assert failure.__cause__ is not None
 
 
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7), ("0.5", 0.5), ("0", 0), ("-1", None), ("inf", None), ("nan", None), ("soon", None), ("", None)],
+)
+@pytest.mark.parametrize(("status", "limiting"), [("429 Too Many Requests", True), ("503 Service Unavailable", False)])
+async def test_a_refusal_tells_for_how_long_claude_asks_to_wait(
+    status: str, limiting: bool, header: str, seconds: float | None
+) -> None:
+    answer = http(status, f"application/json\r\nRetry-After: {header}", '{"error": {"message": "Told"}}')
+
+    async with raw_server(answer) as url, facade(url) as writer:
+        failure = await failure_of_write(writer)
+
+    assert same(failure, ClaudeUnavailable(f"{status[:3]} Told", limiting=limiting, retry_after=seconds))
+
+
 ERROR_EVENTS = {
-    "overloaded_error": ClaudeUnavailable("Told"),
+    "overloaded_error": ClaudeUnavailable("Told", limiting=True),
     "api_error": ClaudeUnavailable("Told"),
-    "rate_limit_error": ClaudeUnavailable("Told"),
+    "rate_limit_error": ClaudeUnavailable("Told", limiting=True),
     "an_error_of_later_years": ClaudeUnavailable("Told"),
     "timeout_error": ClaudeTimeout(),
     "authentication_error": ClaudeAuth(),
@@ -555,4 +591,6 @@ async def failure_of_write(writer: Claude) -> Failure:
 
 
 def same(failure: Failure, expected: Failure) -> bool:
-    return type(failure) is type(expected) and str(failure) == str(expected)
+    """Whether two failures say the same; `request_id` names the call and is another each time."""
+    told, wanted = ({**vars(each), "request_id": None} for each in (failure, expected))
+    return type(failure) is type(expected) and str(failure) == str(expected) and told == wanted

@@ -16,19 +16,22 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from app.claude import Claude, Listener
 from app.directory import DATABASE, REPORTS
-from app.draft import CHECKPOINT_CHARACTERS, CHECKPOINT_SECONDS, PUBLISH_SECONDS, RATE_SECONDS
+from app.draft import CHECKPOINT_CHARACTERS, PUBLISH_SECONDS, RATE_SECONDS
 from app.files import Files
+from app.gate import Gate
 from app.generate import FINAL_WRITE_SECONDS, Tools, generate, record
 from app.job import Job
+from app.ledger import BYTES_A_TOKEN
 from app.models import Generation, Order, StatusName, Tokens
 from app.prompts import Prompt
-from app.queries import generations, topics, users
-from app.slots import Slots
+from app.queries import acceptance, topics, users
+from app.slots import Place, Slots
+from app.state import limits_of
 from app.status import StatusMap
 from app.store import Store, open_store
 from app.threads import Threads
 from tests.claude import Script
-from tests.service import Service, locked_database
+from tests.service import Service, locked_database, settings_for
 
 PLAN = "## One\n\n## Two\n\n## Three\n"
 TOKENS = Tokens(input=812, output=2310, cache_read=100, cache_write=20)
@@ -54,7 +57,7 @@ class Dictated(Claude):
             self._said.close()
             self._taken.set()
             self.left.set()
-        listener.counted(TOKENS)
+        await listener.counted(TOKENS)
         return "end_turn"
 
     async def dictate(self, text: str) -> None:
@@ -73,14 +76,15 @@ class Workshop:
     def __init__(self, data_dir: Path, store: Store, threads: Threads, generation: Generation) -> None:
         self.data_dir = data_dir
         self.claude = Dictated()
-        self.tools = Tools(store, Files(data_dir / REPORTS, threads), self.claude, StatusMap())
-        self.job = Job(generation, Slots(1).take(generation.user_id))
+        self.limits = limits_of(settings_for(data_dir, "http://127.0.0.1:9"))
+        files = Files(data_dir / REPORTS, threads)
+        self.tools = Tools(store, files, self.claude, Gate(), StatusMap(), self.limits)
+        self.job = Job(generation, Place(Slots(1), generation.user_id))
         self.seen: list[dict[str, Any]] = []
-        self.scope = trio.CancelScope()
         self.ended = trio.Event()
 
     async def run(self) -> None:
-        with self.scope:
+        with self.job.scope:
             await generate(self.job, self.tools)
         self.ended.set()
 
@@ -101,6 +105,11 @@ class Workshop:
         """Wait until the status shows this phase."""
         while self.shown()["phase"] != phase:
             await self.tools.statuses.next_change(self.job.generation.topic_id).wait()
+
+    async def publish(self) -> None:
+        """Do what the runner does now and then."""
+        assert self.job.publish is not None
+        await self.job.publish()
 
     async def rows(self, sql: str) -> list[dict[str, Any]]:
         def run(db: Database) -> list[dict[str, Any]]:
@@ -127,11 +136,8 @@ class Workshop:
         await self.rows("UPDATE generations SET attempt = 7 RETURNING id")
 
     async def left_behind(self) -> int:
-        """Return how many rows and files a report has left that is not complete."""
-        sql = """
-            SELECT (SELECT COUNT(*) FROM artifacts) + (SELECT COUNT(*) FROM messages)
-                + (SELECT COUNT(*) FROM checkpoints) AS count
-        """
+        """Return how many rows and files a report has left that is not complete, but its text to go on from."""
+        sql = "SELECT (SELECT COUNT(*) FROM artifacts) + (SELECT COUNT(*) FROM messages) AS count"
         files = [path for path in (self.data_dir / REPORTS).rglob("*") if path.is_file()]
         return int((await self.rows(sql))[0]["count"]) + len(files)
 
@@ -144,7 +150,7 @@ async def workshop(tmp_path: Path, nursery: trio.Nursery, mock_clock: MockClock)
         user = await store.write(users.add_user, "somebody", is_admin=False)
         assert user is not None
         topic = await store.write(topics.add_topic, user.id, "A topic", PLAN, "en")
-        accepted = await store.write(generations.accept_generation, topic.id, Order(), "model", StatusName.QUEUED, None)
+        accepted = await store.write(acceptance.accept_generation, topic.id, Order(), "model", StatusName.QUEUED, None)
         assert accepted.generation is not None
         workshop = Workshop(tmp_path, store, threads, accepted.generation)
         nursery.start_soon(workshop.watch)
@@ -172,7 +178,7 @@ async def test_progress_never_goes_back_and_is_100_only_at_the_end(workshop: Wor
     assert all(before <= after for before, after in pairwise(percents))
     assert 90 < unfinished[-1] < 100
     assert (percents[-1], workshop.seen[-1]["status"]) == (100, "completed")
-    assert workshop.seen[-1]["characters"] == 30 * len("## A section\n" + "word " * 100)
+    assert workshop.seen[-1]["characters"] == 30 * len("## A section\n" + "word " * 100) - len(" ")
     assert workshop.seen[-1]["sections_done"] == 3
 
 
@@ -184,7 +190,7 @@ async def test_growing_text_is_shown_at_once_and_then_only_so_often(workshop: Wo
         shown.append(workshop.shown()["characters"])
         mock_clock.jump(PUBLISH_SECONDS / 2)
 
-    assert shown == [len("First. "), len("First. "), len("First. Second. Third. ")]
+    assert shown == [len("First."), len("First."), len("First. Second. Third.")]
 
 
 async def test_the_end_is_estimated_once_there_is_a_rate_and_up_to_the_expected_length(
@@ -270,7 +276,7 @@ async def test_text_is_kept_in_pieces_without_gaps_and_dropped_when_the_report_i
     for text in ("가" * (CHECKPOINT_CHARACTERS - 1), "나", "다"):
         await workshop.claude.dictate(text)
         kept.append(await workshop.kept())
-    mock_clock.jump(CHECKPOINT_SECONDS)
+    mock_clock.jump(workshop.limits.checkpoint_seconds)
     await workshop.claude.dictate("라")
     kept.append(await workshop.kept())
     workshop.claude.end()
@@ -291,18 +297,76 @@ async def test_a_checkpoint_that_cannot_be_written_fails_nothing_and_is_written_
         await workshop.claude.dictate(text)
         meanwhile = workshop.shown()["status"]
     before = await workshop.kept()
-    await workshop.claude.dictate("y")
+    await workshop.claude.dictate(text)
     after = await workshop.kept()
     workshop.claude.end()
     await workshop.ended.wait()
 
     assert meanwhile == "generating"
     assert before == []
-    assert after == [(0, text + "y")]
+    assert after == [(0, text + text)]
     assert await workshop.stored() == ("completed", 1)
     assert [record.levelno for record in caplog.records if "Checkpoint not written" in record.getMessage()] == [
         logging.WARNING
     ]
+
+
+# Lulls and readers
+
+
+async def test_text_that_came_too_soon_after_the_last_is_shown_once_in_a_lull(
+    workshop: Workshop, mock_clock: MockClock
+) -> None:
+    for text in ("First. ", "Second."):
+        await workshop.claude.dictate(text)
+    shown = [workshop.shown()["characters"]]
+
+    for _ in range(2):
+        await workshop.publish()
+        shown.append(workshop.shown()["characters"])
+        mock_clock.jump(PUBLISH_SECONDS)
+    change = workshop.tools.statuses.next_change(workshop.job.generation.topic_id)
+    await workshop.publish()
+
+    assert shown == [len("First."), len("First."), len("First. Second.")]
+    assert not change.is_set()
+    assert await workshop.kept() == []
+
+
+async def test_what_a_reader_may_see_is_in_the_store(workshop: Workshop, mock_clock: MockClock) -> None:
+    seen, report = [], workshop.job.text
+    assert report is not None
+
+    for text in ("First. ", "Second. ", "Third. "):
+        await workshop.claude.dictate(text)
+        assert workshop.tools.statuses.text(workshop.job.generation) is report  # from the first look on, somebody reads
+        stored = "".join(text for _, text in await workshop.kept())
+        assert report.since(0) == stored
+        seen.append(stored)
+        mock_clock.jump(PUBLISH_SECONDS)
+    await workshop.claude.dictate("Fourth.")
+    await workshop.claude.dictate(" Fifth.")
+    mock_clock.jump(PUBLISH_SECONDS)
+    await workshop.publish()
+
+    assert seen == ["", "First. Second.", "First. Second. Third."]
+    assert report.since(0) == "First. Second. Third. Fourth. Fifth."
+    assert "".join(text for _, text in await workshop.kept()) == report.since(0)
+
+
+async def test_a_lull_in_which_the_generation_was_taken_over_ends_nothing_but_its_own_showing(
+    workshop: Workshop, mock_clock: MockClock
+) -> None:
+    for text in ("First. ", "Second."):
+        await workshop.claude.dictate(text)
+    workshop.tools.statuses.text(workshop.job.generation)
+    await workshop.supersede()
+    mock_clock.jump(PUBLISH_SECONDS)
+
+    await workshop.publish()
+
+    assert workshop.job.publish is None
+    assert workshop.shown()["characters"] == len("First.")
 
 
 # Ownership
@@ -322,6 +386,7 @@ async def test_a_superseded_generation_stops_in_mid_text_and_writes_nothing(
     assert workshop.job.superseded
     assert await workshop.stored() == ("generating", 7)
     assert await workshop.left_behind() == 0
+    assert await workshop.kept() == []
     assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
 
 
@@ -343,7 +408,7 @@ async def test_the_end_of_a_superseded_generation_is_not_recorded(workshop: Work
     workshop.job.cancel_requested = cancel_requested
     await workshop.supersede()
 
-    workshop.scope.cancel()
+    workshop.job.scope.cancel()
     await workshop.ended.wait()
 
     assert workshop.job.superseded
@@ -355,9 +420,10 @@ async def test_the_end_of_a_superseded_generation_is_not_recorded(workshop: Work
 
 
 async def test_the_end_is_recorded_though_the_task_is_cancelled(workshop: Workshop) -> None:
-    await workshop.claude.dictate("x" * CHECKPOINT_CHARACTERS)
+    for text in ("x" * CHECKPOINT_CHARACTERS, "The last."):
+        await workshop.claude.dictate(text)
 
-    workshop.scope.cancel()
+    workshop.job.scope.cancel()
     await workshop.ended.wait()
 
     assert workshop.claude.left.is_set()
@@ -365,6 +431,7 @@ async def test_the_end_is_recorded_though_the_task_is_cancelled(workshop: Worksh
     assert workshop.shown()["status"] == "queued"
     assert await workshop.ledger() == ["interrupted"]
     assert await workshop.left_behind() == 0
+    assert await workshop.kept() == [(0, "x" * CHECKPOINT_CHARACTERS), (CHECKPOINT_CHARACTERS, "The last.")]
 
 
 @asynccontextmanager
@@ -388,7 +455,7 @@ async def test_an_end_that_takes_too_long_is_left_to_be_recorded_later(
 ) -> None:
     async with stuck_files(workshop):
         workshop.job.cancel_requested = True
-        workshop.scope.cancel()
+        workshop.job.scope.cancel()
         await workshop.claude.left.wait()
         calls = await workshop.rows("SELECT state FROM ai_usage")
         await wait_all_tasks_blocked()
@@ -408,7 +475,7 @@ async def test_an_end_that_takes_too_long_is_left_to_be_recorded_later(
 async def test_a_cancel_that_comes_while_a_generation_is_put_back_holds(workshop: Workshop) -> None:
     async with AsyncExitStack() as lock:
         async with stuck_files(workshop):
-            workshop.scope.cancel()
+            workshop.job.scope.cancel()
             await workshop.claude.left.wait()
             await workshop.rows("SELECT state FROM ai_usage")
             await lock.enter_async_context(locked_database(workshop.data_dir))
@@ -441,17 +508,22 @@ async def test_status_and_ledger_say_what_claude_counted(service: Service) -> No
     assert row["ended_at"] >= row["started_at"]
 
 
-async def test_what_a_cancelled_call_has_counted_so_far_is_kept_as_an_estimate(service: Service) -> None:
+async def test_what_a_cancelled_call_has_cost_is_estimated_from_its_text(service: Service) -> None:
     service.claude.default = Script(tokens=TOKENS, hold=trio.Event(), hold_at=3)
     topic_id = await service.topic()
     await service.generate(topic_id)
-    writing = await service.wait_until(topic_id, "generating", phase="writing")
+    call = await service.claude.next_call()
+    await call.held.wait()
+    writing = await service.wait_for_characters(topic_id, len(call.text_sent.strip()))
 
     cancelled = (await service.http.post(f"/api/topics/{topic_id}/cancel")).json()["data"]
 
+    estimate = len(call.text_sent.encode()) // BYTES_A_TOKEN
     (row,) = await service.rows("SELECT state, estimated, input_tokens, output_tokens FROM ai_usage")
-    assert writing["usage"] == cancelled["usage"] == {"input_tokens": 812, "output_tokens": 1, "cost_usd": None}
-    assert row == {"state": "cancelled", "estimated": 1, "input_tokens": 812, "output_tokens": 1}
+    assert writing["usage"] == {"input_tokens": 812, "output_tokens": 1, "cost_usd": None}
+    assert cancelled["usage"] == {"input_tokens": 812, "output_tokens": estimate, "cost_usd": None}
+    assert row == {"state": "cancelled", "estimated": 1, "input_tokens": 812, "output_tokens": estimate}
+    assert estimate > 1
 
 
 async def test_a_call_that_the_ledger_could_not_be_told_of_is_told_before_the_report_is_saved(

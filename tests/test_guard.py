@@ -18,6 +18,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import Framework
 from starlette.applications import Starlette
+from starlette.responses import StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -297,6 +298,21 @@ async def test_pipelined_requests_are_answered_one_by_one() -> None:
             received += await read(client, b"hello")
 
     assert received.count(b"HTTP/1.1 200") == 3
+
+
+async def test_a_stream_that_has_ended_does_not_hold_up_the_stop() -> None:
+    async def stream(receive: Receive, send: Send) -> None:
+        await StreamingResponse(iter([b"all"]))({"type": "http"}, receive, send)
+
+    async with serving(stream=stream) as service, await service.connect() as client:
+        await client.send_all(GET % b"stream")
+        await read(client, b"0\r\n\r\n")
+        await blocked()
+
+        service.stop.set()
+
+        with trio.fail_after(1):
+            await service.ended.wait()
 
 
 async def test_a_websocket_handshake_is_refused_plainly() -> None:

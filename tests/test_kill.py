@@ -2,9 +2,8 @@
 
 import hashlib
 import random
-import signal
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,12 +13,30 @@ import httpx2
 import trio
 from trio.testing import wait_all_tasks_blocked
 
-from tests.claude import Call, FakeClaude, Script
-from tests.process import Server, serving
+from tests.claude import Call, FakeClaude, Script, continuing, numbered_text
+from tests.forked import Forked, forked
+from tests.service import ADMIN_TOKEN, Service, http_client, settings_for
 
-REPORT = "# A report\n\n## One\n\n" + "word " * 2000
+REPORT = numbered_text(300)
 PIECES = 20
 SLOTS = 3
+
+
+@dataclass(eq=False)
+class Server(Service):
+    """A service that is a process."""
+
+    process: Forked = field(kw_only=True)
+
+
+@asynccontextmanager
+async def serving(directory: Path, claude: FakeClaude) -> AsyncIterator[Server]:
+    settings = settings_for(directory / "data", claude.url, max_concurrent=SLOTS, drain_seconds=20)
+    async with (
+        forked(settings, directory / "log") as process,
+        http_client({"Authorization": f"Bearer {ADMIN_TOKEN}"}, process.url) as http,
+    ):
+        yield Server(process.url, settings, claude, http, process=process)
 
 
 @dataclass(eq=False)
@@ -44,7 +61,7 @@ class Promises:
         assert answer.status_code == 202, answer.text
         self.accepted[key] = answer.json()["data"]
         self.kept.set()
-        return self.accepted[key]
+        return self.accepted[key] | {"topic": key}
 
     async def cancel(self, server: Server, accepted: dict[str, Any]) -> None:
         self.asked_to_cancel.add(accepted["generation_id"])
@@ -53,14 +70,16 @@ class Promises:
         self.cancelled.add(accepted["generation_id"])
 
 
-async def next_call_after_an_order(server: Server, promises: Promises) -> Call:
-    server.claude.returned = len(server.claude.calls)  # those of killed processes are left out
-    await promises.order(server)
-    return await server.claude.next_call()
+async def call_of_an_order(server: Server, promises: Promises) -> Call:
+    """Order a report and return its call, which comes after those that the last kill left unfinished."""
+    topic = f"<topic>\n{(await promises.order(server))['topic']}\n</topic>"
+    while topic not in str((call := await server.claude.next_call()).body["messages"][0]["content"][0]["text"]):
+        pass
+    return call
 
 
 async def right_after_the_start(server: Server, promises: Promises) -> None:
-    assert server.process.errors
+    """Do nothing."""
 
 
 async def right_after_a_202(server: Server, promises: Promises) -> None:
@@ -83,16 +102,16 @@ async def among_many_requests(server: Server, promises: Promises) -> None:
 
 
 async def when_claude_is_asked(server: Server, promises: Promises) -> None:
-    await next_call_after_an_order(server, promises)
+    await call_of_an_order(server, promises)
 
 
 async def in_mid_report(server: Server, promises: Promises) -> None:
-    call = await next_call_after_an_order(server, promises)
+    call = await call_of_an_order(server, promises)
     await call.sent_deltas(PIECES - 1)
 
 
 async def when_a_call_has_ended(server: Server, promises: Promises) -> None:
-    call = await next_call_after_an_order(server, promises)
+    call = await call_of_an_order(server, promises)
     await call.finished.wait()
 
 
@@ -121,9 +140,14 @@ async def before_a_cancel_is_answered(server: Server, promises: Promises) -> Non
 
 
 async def while_it_drains(server: Server, promises: Promises) -> None:
-    await promises.order(server)
-    server.process.send(signal.SIGTERM)
-    await server.process.line("Stopping after SIGTERM")
+    accepted = await promises.order(server)
+    server.process.process.terminate()
+    etag, held = "", True
+    while held:  # the drain answers every long poll, and all later ones at once
+        answer = await server.http.get(
+            f"/api/topics/{accepted['topic_id']}/status", params={"wait": 20}, headers={"If-None-Match": etag}
+        )
+        etag, held = answer.headers["etag"], answer.status_code != 304
 
 
 async def until_phase(server: Server, topic_id: int, *phases: str) -> None:
@@ -151,8 +175,8 @@ MOMENTS: tuple[Callable[[Server, Promises], Awaitable[None]], ...] = (
 
 
 async def test_every_202_holds_through_ten_kills(tmp_path: Path, claude: FakeClaude) -> None:
-    claude.default = Script(text=REPORT, pieces=PIECES, pace=0.005)
-    serve = partial(serving, tmp_path / "data", claude, LONGHAND_MAX_CONCURRENT=str(SLOTS), LONGHAND_DRAIN_SECONDS="20")
+    claude.default = continuing(REPORT, Script(pieces=PIECES, pace=0.005))
+    serve = partial(serving, tmp_path, claude)
     promises = Promises()
     for moment in random.sample(MOMENTS, len(MOMENTS)):
         async with serve() as server:
@@ -165,8 +189,7 @@ async def test_every_202_holds_through_ten_kills(tmp_path: Path, claude: FakeCla
         for key, accepted in promises.accepted.items():
             await check_that_the_202_is_repeated(server, key, accepted)
         await check_what_is_left(server, promises)
-        server.process.send(signal.SIGTERM)
-        assert await server.process.wait() == 0
+        await server.process.stop()
 
 
 async def check_that_the_202_is_repeated(server: Server, key: str, accepted: dict[str, Any]) -> None:
@@ -195,7 +218,7 @@ async def check_what_is_left(server: Server, promises: Promises) -> None:
     for row in artifacts:
         content = (server.settings.data_dir / "reports" / row["path"]).read_bytes()
         assert (row["size"], row["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
-        assert content.decode() == REPORT.strip() + "\n"
+        assert content.decode() == REPORT
     for number in completed:
         assert [row["role"] for row in messages if row["generation_id"] == number] == ["user", "assistant"]
     assert len(messages) == 2 * len(completed)

@@ -9,10 +9,12 @@ import app
 
 LEVELS = """
     errors models phrases guard
-    settings prompts report wire schema threads status slots directory loopwatch
-    queries files store offline
+    settings prompts report wire schema threads slots directory loopwatch text patience feed gate
+    status queries files store offline
     claude access job
     draft
+    ledger
+    writer
     generate
     runner
     state
@@ -27,8 +29,12 @@ LEVELS = """
 """One line a level, lowest first; a package is one module. Each imports only from lines above its own."""
 
 DOORS = {
-    # Guard and server hold one connection, one stop; write holds the server it talks to. What they start ends there.
-    "starts tasks": ({"start_soon", "create_task_group", "open_nursery"}, {"runner", "server", "guard", "write"}),
+    # A generation holds its sections; guard and server one connection, one stop; write the server it talks to. What
+    # they start ends there.
+    "starts tasks": (
+        {"start_soon", "create_task_group", "open_nursery"},
+        {"runner", "generate", "server", "guard", "write"},
+    ),
     # Guard enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words.
     "enters a thread": ({"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"}, {"threads", "guard"}),
     "imports the SDK": ({"anthropic"}, {"claude"}),

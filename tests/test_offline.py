@@ -16,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app import prompts, wire
+from app.claude import _messages
 from app.models import Generation
-from app.offline import OfflineTransport, compose, in_pieces
+from app.offline import OfflineTransport, compose, draft_for, in_pieces
+from app.prompts import Prompt, closing_prompt, report_prompt, section_prompt
 from app.report import sections
 
 OUTLINE = """\
@@ -33,10 +35,19 @@ Mines and refining.
 """
 
 
-def a_brief(topic: str = "Lithium supply", plan: str = "", language: str = "en", instructions: str = "") -> str:
+def a_generation(topic: str = "Lithium supply", plan: str = "", language: str = "en", **more: Any) -> Generation:
     blank: dict[str, Any] = {field.name: None for field in fields(Generation)}
-    told = {"topic": topic, "plan": plan, "language": language, "instructions": instructions}
-    return prompts.brief(Generation(**(blank | told)))
+    told = {"topic": topic, "plan": plan, "language": language, "model": "offline", "instructions": ""}
+    return Generation(**(blank | told | more))
+
+
+def a_brief(topic: str = "Lithium supply", plan: str = "", language: str = "en", instructions: str = "") -> str:
+    return prompts.brief(a_generation(topic, plan, language, instructions=instructions))
+
+
+def written_for(prompt: Prompt) -> str:
+    """Return what the writer answers to a prompt as the facade sends it."""
+    return draft_for(_messages(prompt))
 
 
 def a_client(transport: OfflineTransport) -> AsyncAnthropic:
@@ -131,6 +142,45 @@ def test_any_brief_gives_the_same_well_formed_draft_each_time(topic: str, plan: 
     assert draft == compose(text)
     assert re.match(r"# .*\n\n> .+\n\n", draft)
     assert "".join(in_pieces(draft)) == draft
+
+
+def test_each_section_that_is_asked_for_alone_is_the_drafts_without_its_heading() -> None:
+    generation = a_generation(plan=OUTLINE + "\n## A & B <C>\n")
+    whole = written_for(report_prompt(generation))
+    headings = sections(generation.plan)
+
+    bodies = [written_for(section_prompt(generation, heading)) for heading in headings]
+
+    after_the_head = whole[whole.index("## Supply") :]
+    assert after_the_head == "\n".join(
+        f"## {heading}\n\n{body}" for heading, body in zip(headings, bodies, strict=True)
+    )
+    assert len(set(bodies)) == len(headings)
+
+
+def test_a_closing_section_is_written_too() -> None:
+    closing = written_for(closing_prompt(a_generation(plan=OUTLINE), "# Lithium supply"))
+
+    assert len(closing) > 100
+    assert sections(closing) == []
+
+
+@given(st.data())
+def test_a_draft_that_was_broken_off_is_gone_on_from_wherever_that_was(data: st.DataObject) -> None:
+    prompt = report_prompt(a_generation(plan=OUTLINE))
+    whole = written_for(prompt)
+    written = whole[: data.draw(st.integers(1, len(whole) - 1))]
+
+    assert written + written_for(prompt.after(written)) == whole
+
+
+@given(st.data())
+def test_a_section_that_was_broken_off_is_gone_on_from_under_the_heading_that_was_set(data: st.DataObject) -> None:
+    prompt = section_prompt(a_generation(plan=OUTLINE), "Demand")
+    whole = written_for(prompt)
+    written = whole[: data.draw(st.integers(1, len(whole) - 1))]
+
+    assert written + written_for(prompt.after(f"## Demand\n\n{written}")) == whole
 
 
 async def test_a_stream_and_a_message_carry_the_same_draft(client: AsyncAnthropic) -> None:

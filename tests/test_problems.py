@@ -39,7 +39,7 @@ BY_STATUS = {
     404: {"not_found"},
     405: {"method_not_allowed"},
     408: {"request_timeout"},
-    409: {"generation_in_progress", "nothing_to_cancel"},
+    409: {"generation_in_progress", "nothing_to_cancel", "nothing_to_resume"},
     413: {"body_too_large"},
     415: {"unsupported_media_type"},
     416: {"range_not_satisfiable"},

@@ -11,12 +11,22 @@ from typing import Any
 import pytest
 from sqlite_utils import Database
 
-from app.errors import ClaudeTimeout, GenerationInProgress, IdempotencyKeyReused, NotFound, Superseded
+from app.errors import (
+    ClaudeTimeout,
+    GenerationInProgress,
+    IdempotencyKeyReused,
+    NotFound,
+    NothingToResume,
+    Refused,
+    Superseded,
+)
 from app.models import (
     Artifact,
     ArtifactId,
+    CallId,
     Generation,
     GenerationId,
+    Mode,
     Order,
     SavedFile,
     StatusName,
@@ -26,12 +36,15 @@ from app.models import (
     UserId,
     later,
 )
-from app.queries import artifacts, generations, topics, usage, users
-from app.queries.generations import KEY_LIFETIME, Accepted, Key
+from app.queries import acceptance, artifacts, generations, texts, topics, usage, users
+from app.queries.acceptance import KEY_LIFETIME, Accepted, Key
+from app.queries.artifacts import Version
+from app.queries.texts import KeptStrand, Piece
 from app.queries.usage import CallEnd, CallState
 from app.store import open_database
 
 SAVED = SavedFile("1/1.md", 4, "0" * 64)
+HALF = Piece(0, 0, "half a rep", False, ())
 PLAN = "## 하나\n## 둘\n## 셋"
 CALL_END = CallEnd(CallState.COMPLETED, "req_1", "end_turn", Tokens(10, 20, 30, 40), False, 1000, 100)
 
@@ -64,25 +77,41 @@ def accept(
     order: Order | None = None,
     key: Key | None = None,
 ) -> Generation:
-    accepted = generations.accept_generation(db, topic_id, order or Order(), "a-model", status, key)
+    accepted = acceptance.accept_generation(db, topic_id, order or Order(), "a-model", status, key)
     assert accepted.generation is not None
     return accepted.generation
 
 
 def complete(db: Database, generation: Generation) -> Generation:
-    return artifacts.save_report(db, generation, "question", "report", SAVED, "report.md")
+    return artifacts.save_report(db, generation, "question", "report", Version(SAVED, "report.md", partial=False))
 
 
-def fail(db: Database, generation: Generation) -> Generation:
-    return generations.fail_generation(db, generation, ClaudeTimeout())
+def fail(db: Database, generation: Generation, *pieces: Piece) -> Generation:
+    return generations.fail_generation(db, generation, ClaudeTimeout(), pieces)
+
+
+def cancel(db: Database, generation: Generation, *pieces: Piece) -> Generation:
+    return generations.cancel_generation(db, generation, pieces)
+
+
+def keep_partial(db: Database, generation: Generation, *pieces: Piece) -> Generation:
+    return artifacts.save_partial(db, generation, pieces, Version(SAVED, "report.md", partial=True))
+
+
+def put_back(db: Database, generation: Generation, *pieces: Piece) -> Generation:
+    return generations.put_back_generation(db, generation, pieces)
 
 
 def checkpoint(db: Database, generation: Generation) -> None:
-    generations.add_checkpoint(db, generation, 0, "half a rep")
+    texts.keep_text(db, generation, [HALF])
 
 
-ENDS: dict[str, Change] = {"completed": complete, "failed": fail, "cancelled": generations.cancel_generation}
-CHANGES: dict[str, Change] = {**ENDS, "put back": generations.put_back_generation, "checkpoint": checkpoint}
+ENDS: dict[str, Change] = {"completed": complete, "failed": fail, "cancelled": cancel, "kept in part": keep_partial}
+CHANGES: dict[str, Change] = {**ENDS, "put back": put_back, "checkpoint": checkpoint}
+KEEPING: dict[str, Callable[..., Generation]] = {
+    "failed": fail, "cancelled": cancel, "kept in part": keep_partial, "put back": put_back,
+}  # fmt: skip
+"""The changes after which a generation can go on from its text."""
 
 
 def everything(db: Database) -> dict[str, list[dict[str, Any]]]:
@@ -194,7 +223,7 @@ def test_an_error_that_is_no_second_generation_is_not_taken_for_one(db: Database
     nameless: Any = None
 
     with pytest.raises(sqlite3.IntegrityError, match="NOT NULL"):
-        generations.accept_generation(db, topic_id, Order(), nameless, StatusName.QUEUED, None)
+        acceptance.accept_generation(db, topic_id, Order(), nameless, StatusName.QUEUED, None)
 
 
 # Idempotency keys
@@ -205,7 +234,7 @@ def test_the_same_key_is_answered_with_the_first_202_again(db: Database, topic_i
     first = accept(db, topic_id, StatusName.QUEUED, key=key)
     fail(db, first)
 
-    again = generations.accept_generation(db, topic_id, Order(), "a-model", StatusName.GENERATING, key)
+    again = acceptance.accept_generation(db, topic_id, Order(), "a-model", StatusName.GENERATING, key)
 
     assert again == Accepted(topic_id, first.id, StatusName.QUEUED, None)
     assert count(db, "generations") == 1
@@ -217,7 +246,7 @@ def test_a_key_is_its_users_own(db: Database, topic_id: TopicId, user_id: UserId
     ben = users.add_user(db, "ben", is_admin=False)
     assert ben is not None
 
-    assert generations.remembered(db, replace(key, user_id=ben.id, fingerprint="of another body")) is None
+    assert acceptance.remembered(db, replace(key, user_id=ben.id, fingerprint="of another body")) is None
 
 
 @pytest.mark.parametrize(("age", "known"), [(KEY_LIFETIME - 60, True), (KEY_LIFETIME + 60, False)])
@@ -226,7 +255,7 @@ def test_a_key_is_remembered_for_a_day(db: Database, topic_id: TopicId, user_id:
     complete(db, accept(db, topic_id, key=key))
     db.execute("UPDATE idempotency_keys SET created_at = :then", {"then": later(-age)})
 
-    assert (generations.remembered(db, key) is not None) is known
+    assert (acceptance.remembered(db, key) is not None) is known
 
 
 def test_a_key_that_has_aged_may_be_used_for_another_request(db: Database, topic_id: TopicId, user_id: UserId) -> None:
@@ -279,7 +308,7 @@ def test_a_generation_that_was_put_back_is_not_claimed_by_who_saw_it_wait_before
     db: Database, topic_id: TopicId
 ) -> None:
     before = accept(db, topic_id, StatusName.QUEUED)
-    now = generations.put_back_generation(db, generations.claim_generation(db, before))
+    now = put_back(db, generations.claim_generation(db, before))
 
     with pytest.raises(Superseded), db.atomic():
         generations.claim_generation(db, before)
@@ -290,8 +319,8 @@ def test_a_generation_that_was_put_back_is_not_claimed_by_who_saw_it_wait_before
 @pytest.mark.parametrize("change", CHANGES)
 def test_an_older_attempt_changes_nothing(db: Database, topic_id: TopicId, change: str) -> None:
     older = accept(db, topic_id)
-    newer = generations.claim_generation(db, generations.put_back_generation(db, older))
-    generations.add_checkpoint(db, newer, 0, "the newer attempt's text")
+    newer = generations.claim_generation(db, put_back(db, older))
+    texts.keep_text(db, newer, [replace(HALF, text="the newer attempt's text")])
     before = everything(db)
 
     with pytest.raises(Superseded), db.atomic():
@@ -315,12 +344,12 @@ def test_what_has_ended_does_not_change_any_more(db: Database, topic_id: TopicId
 
 
 def test_a_topic_says_what_its_latest_generation_says_at_every_step(db: Database, topic_id: TopicId) -> None:
-    for end in (*ENDS.values(), generations.cancel_generation):
+    for end in ENDS.values():
         queued = accept(db, topic_id, StatusName.QUEUED)
         assert topic_agrees(db, topic_id)
         running = generations.claim_generation(db, queued)
         assert topic_agrees(db, topic_id)
-        back = generations.put_back_generation(db, running)
+        back = put_back(db, running)
         assert topic_agrees(db, topic_id)
         running = generations.claim_generation(db, back)
         generations.recover_generations(db)
@@ -346,7 +375,7 @@ def test_a_failure_is_kept_with_the_progress_it_came_to(db: Database, topic_id: 
 def test_a_cancel_is_kept_with_the_progress_it_came_to(db: Database, topic_id: TopicId) -> None:
     running = replace(accept(db, topic_id), characters=800, sections_done=2, progress_percent=40)
 
-    cancelled = generations.cancel_generation(db, running)
+    cancelled = cancel(db, running)
 
     assert (cancelled.status, cancelled.error_code, cancelled.retryable) == (StatusName.CANCELLED, None, None)
     assert (cancelled.characters, cancelled.sections_done, cancelled.progress_percent) == (800, 2, 40)
@@ -354,7 +383,7 @@ def test_a_cancel_is_kept_with_the_progress_it_came_to(db: Database, topic_id: T
 
 
 def test_a_saved_report_is_artifact_and_messages_and_the_end(db: Database, topic_id: TopicId) -> None:
-    running = replace(accept(db, topic_id), characters=800, progress_percent=72)
+    running = replace(accept(db, topic_id), characters=800, sections_done=3, progress_percent=72)
 
     completed = complete(db, running)
 
@@ -383,23 +412,197 @@ def test_versions_and_messages_are_numbered_by_topic(db: Database, user_id: User
     assert [message.seq_no for message in artifacts.list_messages(db, topic_id, None, 9)] == [1, 2, 3, 4]
 
 
-@pytest.mark.parametrize("change", [*ENDS, "put back"])
-def test_the_text_that_was_kept_is_dropped_at_the_end(db: Database, topic_id: TopicId, change: str) -> None:
+def test_what_is_kept_of_a_cancelled_report_is_an_artifact_and_no_message(db: Database, topic_id: TopicId) -> None:
+    running = replace(accept(db, topic_id), characters=800, sections_done=1, progress_percent=40)
+
+    cancelled = keep_partial(db, running)
+
+    assert cancelled == latest(db, topic_id)
+    assert (cancelled.status, cancelled.progress_percent, cancelled.sections_done) == (StatusName.CANCELLED, 40, 1)
+    (artifact,) = artifacts.list_artifacts(db, topic_id, None, 9)
+    assert (artifact.id, artifact.generation_id, artifact.partial) == (cancelled.artifact_id, running.id, True)
+    assert artifacts.list_messages(db, topic_id, None, 9) == []
+
+
+def test_the_report_of_a_completed_generation_is_in_the_conversation(db: Database, topic_id: TopicId) -> None:
+    completed, cancelled = complete(db, accept(db, topic_id)), keep_partial(db, accept(db, topic_id))
+
+    assert artifacts.report_text(db, completed.id) == "report"
+    assert artifacts.report_text(db, cancelled.id) is None
+
+
+# Kept text
+
+
+def test_text_is_kept_in_pieces_and_found_by_section(db: Database, topic_id: TopicId) -> None:
+    running = accept(db, topic_id, order=Order(mode=Mode.SECTIONS))
+
+    texts.keep_text(db, running, [Piece(1, 8, "a report", False, (8,)), Piece(1, 0, "half of ", False, ())])
+    texts.keep_text(db, running, [Piece(0, 0, "whole", True, ()), Piece(1, 16, ".", False, (8, 16))])
+    texts.keep_text(db, running, [Piece(1, 17, "", True, (8, 16))])
+
+    assert texts.kept_strands(db, running.id) == [
+        KeptStrand(0, "whole", True, ()),
+        KeptStrand(1, "half of a report.", True, (8, 16)),
+    ]
+    assert count(db, "checkpoints") == 4
+
+
+def test_a_piece_that_comes_again_and_longer_takes_the_place_of_the_first(db: Database, topic_id: TopicId) -> None:
     running = accept(db, topic_id)
-    for start, text in ((8, "a report"), (0, "half of ")):
-        generations.add_checkpoint(db, running, start, text)
-    kept = generations.checkpointed_text(db, running.id)
 
-    CHANGES[change](db, running)
+    for text in ("half", "half a report"):
+        texts.keep_text(db, running, [replace(HALF, text=text)])
 
-    assert kept == "half of a report"
-    assert generations.checkpointed_text(db, running.id) == ""
-    assert count(db, "checkpoints") == 0
+    assert texts.kept_strands(db, running.id) == [KeptStrand(0, "half a report", False, ())]
+
+
+def test_text_is_kept_with_the_progress_it_is(db: Database, topic_id: TopicId) -> None:
+    running = replace(accept(db, topic_id), characters=800, sections_done=2, progress_percent=40, retries=2, resumes=1)
+
+    texts.keep_text(db, running, [HALF])
+
+    assert latest(db, topic_id) == running
+
+
+@pytest.mark.parametrize("change", KEEPING)
+def test_what_may_go_on_keeps_its_text_and_the_last_of_it(db: Database, topic_id: TopicId, change: str) -> None:
+    running = accept(db, topic_id)
+    checkpoint(db, running)
+
+    KEEPING[change](db, running, Piece(0, 10, "ort", True, (10,)))
+
+    assert texts.kept_strands(db, running.id) == [KeptStrand(0, "half a report", True, (10,))]
+
+
+@pytest.mark.parametrize("change", ["failed", "cancelled"])
+def test_what_waits_for_its_turn_has_no_last_text_to_keep(db: Database, topic_id: TopicId, change: str) -> None:
+    running = replace(accept(db, topic_id), characters=800)
+    checkpoint(db, running)
+    waiting = put_back(db, running)
+
+    ended = KEEPING[change](db, replace(waiting, characters=0))
+
+    assert ended.characters == 800
+    assert texts.kept_strands(db, running.id) == [KeptStrand(0, "half a rep", False, ())]
+
+
+def test_text_is_dropped_when_the_report_is_complete(db: Database, topic_id: TopicId) -> None:
+    running = accept(db, topic_id)
+    checkpoint(db, running)
+
+    complete(db, running)
+
+    assert [count(db, table) for table in ("checkpoints", "strands")] == [0, 0]
+
+
+def test_what_claude_declined_to_write_is_dropped(db: Database, topic_id: TopicId) -> None:
+    running = accept(db, topic_id)
+    checkpoint(db, running)
+
+    failed = generations.fail_generation(db, running, Refused(), [Piece(0, 10, "ort", False, ())])
+
+    assert (failed.error_code, failed.retryable) == ("refused", False)
+    assert [count(db, table) for table in ("checkpoints", "strands")] == [0, 0]
+
+
+# Resuming
+
+
+def test_a_resumed_generation_takes_over_the_words_and_the_text_of_the_one_before(
+    db: Database, topic_id: TopicId
+) -> None:
+    first = accept(db, topic_id, order=Order("산소", "## 하나", "짧게", mode=Mode.SECTIONS))
+    fail(db, first, HALF)
+    topics.change_topic(db, topic_id, "질소", "## 다른 계획", None)
+
+    second = accept(db, topic_id, order=Order(resume=True))
+
+    assert second.id > first.id
+    assert (second.topic, second.plan, second.instructions, second.mode) == ("산소", "## 하나", "짧게", Mode.SECTIONS)
+    assert (second.attempt, second.resumes, second.retries, second.finish) == (1, 0, 0, False)
+    assert texts.kept_strands(db, first.id) == []
+    assert texts.kept_strands(db, second.id) == [KeptStrand(0, "half a rep", False, ())]
+    topic = topics.topic(db, topic_id)
+    assert topic is not None
+    assert (topic.topic, topic.plan) == ("질소", "## 다른 계획")
+
+
+def test_a_generation_that_begins_anew_drops_the_text_of_the_one_before(db: Database, topic_id: TopicId) -> None:
+    cancel(db, accept(db, topic_id), HALF)
+
+    accept(db, topic_id)
+
+    assert [count(db, table) for table in ("checkpoints", "strands")] == [0, 0]
+
+
+@pytest.mark.parametrize("before", ["nothing", "completed"])
+def test_only_what_failed_or_was_cancelled_is_resumed(db: Database, topic_id: TopicId, before: str) -> None:
+    if before == "completed":
+        complete(db, accept(db, topic_id))
+
+    with pytest.raises(NothingToResume), db.atomic():
+        accept(db, topic_id, order=Order(resume=True))
+
+    assert count(db, "generations") == int(before == "completed")
+
+
+def test_to_resume_what_is_under_way_is_refused_and_leaves_its_text(db: Database, topic_id: TopicId) -> None:
+    running = accept(db, topic_id)
+    checkpoint(db, running)
+
+    with pytest.raises(GenerationInProgress), db.atomic():
+        accept(db, topic_id, order=Order(resume=True))
+
+    assert texts.kept_strands(db, running.id) == [KeptStrand(0, "half a rep", False, ())]
+
+
+def test_a_claim_counts_as_a_resume_where_there_is_text_to_go_on_from(db: Database, topic_id: TopicId) -> None:
+    waiting = put_back(db, accept(db, topic_id))
+    without = generations.claim_generation(db, waiting)
+    put_back(db, without, HALF)
+
+    with_text = generations.claim_generation(db, latest(db, topic_id))
+
+    assert (without.attempt, without.resumes) == (2, 0)
+    assert (with_text.attempt, with_text.resumes) == (3, 1)
+
+
+# Finishing
+
+
+@pytest.mark.parametrize("status", [StatusName.QUEUED, StatusName.GENERATING])
+def test_the_wish_for_an_early_end_is_kept_while_there_is_something_to_end(
+    db: Database, user_id: UserId, topic_id: TopicId, status: StatusName
+) -> None:
+    other_id = topics.add_topic(db, user_id, "산소", "", "ko").id
+    for asked in (topic_id, other_id):
+        accept(db, asked, status)
+    before = generations.finish_topic(db, TopicId(99))
+
+    heard = generations.finish_topic(db, topic_id)
+
+    assert (before, heard) == (False, True)
+    assert latest(db, topic_id).finish
+    assert not latest(db, other_id).finish
+    (recovered, _) = generations.recover_generations(db)
+    assert recovered.finish
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_what_has_ended_is_not_finished(db: Database, topic_id: TopicId, end: str) -> None:
+    ENDS[end](db, accept(db, topic_id))
+
+    assert not generations.finish_topic(db, topic_id)
+    assert not latest(db, topic_id).finish
+
+
+# Restart
 
 
 def test_a_generation_that_waits_for_the_next_start_can_be_cancelled(db: Database, topic_id: TopicId) -> None:
     nothing = generations.cancel_put_back(db, topic_id)
-    generations.put_back_generation(db, accept(db, topic_id))
+    put_back(db, accept(db, topic_id))
 
     cancelled = generations.cancel_put_back(db, topic_id)
 
@@ -410,29 +613,65 @@ def test_a_generation_that_waits_for_the_next_start_can_be_cancelled(db: Databas
 
 
 def test_what_was_unfinished_is_recovered_oldest_first_and_the_rest_left_alone(db: Database, user_id: UserId) -> None:
-    ids = [topics.add_topic(db, user_id, f"Topic {number}", "", "en").id for number in range(5)]
-    ended = [end(db, accept(db, topic_id)) for end, topic_id in zip(ENDS.values(), ids, strict=False)]
-    running = replace(accept(db, ids[3]), characters=800, progress_percent=40)
+    *ids, first_id, second_id = (topics.add_topic(db, user_id, "Topic", "", "en").id for _ in range(len(ENDS) + 2))
+    ended = [end(db, accept(db, topic_id)) for end, topic_id in zip(ENDS.values(), ids, strict=True)]
+    running = replace(accept(db, first_id), characters=800, progress_percent=40, retries=1, resumes=1)
     call_id = usage.open_call(db, running, "report")
     checkpoint(db, running)
-    waiting = accept(db, ids[4], StatusName.QUEUED)
+    waiting = accept(db, second_id, StatusName.QUEUED)
 
     found = generations.recover_generations(db)
 
     assert [generation.id for generation in found] == [running.id, waiting.id]
     assert [(generation.status, generation.attempt) for generation in found] == [("queued", 1), ("queued", 0)]
     assert [(generation.characters, generation.progress_percent, generation.started_at) for generation in found] == [
-        (0, 0, None), (0, 0, None),
+        (800, 40, None), (0, 0, None),
     ]  # fmt: skip
+    assert [(generation.retries, generation.resumes) for generation in found] == [(1, 1), (0, 0)]
     assert found == [latest(db, generation.topic_id) for generation in found]
-    assert ended == [latest(db, topic_id) for topic_id in ids[:3]]
-    assert all(topic_agrees(db, topic_id) for topic_id in ids)
-    assert count(db, "checkpoints") == 0
+    assert ended == [latest(db, topic_id) for topic_id in ids]
+    assert all(topic_agrees(db, topic_id) for topic_id in (*ids, first_id, second_id))
+    assert texts.kept_strands(db, running.id) == [KeptStrand(0, "half a rep", False, ())]
     (call,) = db.query("SELECT id, state, estimated, ended_at IS NOT NULL AS over FROM ai_usage")
-    assert call == {"id": call_id, "state": "interrupted", "estimated": 1, "over": 1}
+    assert call == {"id": call_id, "state": "interrupted", "estimated": 0, "over": 1}  # nothing told, nothing estimated
+
+
+def test_what_ended_lately_is_told_oldest_first_of_one_owner_or_of_all(db: Database, user_id: UserId) -> None:
+    ben = users.add_user(db, "ben", is_admin=False)
+    assert ben is not None
+    owners = (user_id, ben.id, user_id, user_id)
+    ids = [cancel(db, accept(db, topics.add_topic(db, owner, "수소", "", "ko").id)).id for owner in owners]
+    again = cancel(db, accept(db, TopicId(1)))  # of the first topic, whose first generation is not told any more
+    accept(db, topics.add_topic(db, user_id, "수소", "", "ko").id)
+    for second, generation_id in enumerate([*ids, again.id]):
+        at = {"at": f"2026-11-22T10:00:0{second}.000Z", "id": generation_id}
+        db.execute("UPDATE generations SET completed_at = :at WHERE id = :id", at)
+
+    def ended(owner: UserId | None, since: int = 0, until: int = 9, limit: int = 9) -> list[GenerationId]:
+        start, end = (f"2026-11-22T10:00:0{second}.000Z" for second in (since, until))
+        return [generation.id for generation in generations.ended_between(db, owner, start, end, limit)]
+
+    assert ended(None) == [*ids[1:], again.id]
+    assert ended(None, since=2, until=3) == ids[2:]
+    assert ended(None, limit=2) == [ids[3], again.id]
+    assert ended(user_id) == [ids[2], ids[3], again.id]
+    assert ended(ben.id) == [ids[1]]
 
 
 # The ledger
+
+
+def test_what_claude_has_told_of_a_running_call_is_kept(db: Database, topic_id: TopicId) -> None:
+    call_id = usage.open_call(db, accept(db, topic_id), "report")
+
+    usage.count_call(db, call_id, "req_1", Tokens(input=812, output=1))
+    usage.interrupt_calls(db)
+    usage.count_call(db, call_id, "req_2", Tokens(input=9, output=9))
+
+    (row,) = db.query("SELECT state, request_id, input_tokens, output_tokens, estimated FROM ai_usage")
+    assert row == {
+        "state": "interrupted", "request_id": "req_1", "input_tokens": 812, "output_tokens": 1, "estimated": 1,
+    }  # fmt: skip
 
 
 def test_the_tokens_of_a_generation_are_the_sums_over_its_calls(db: Database, topic_id: TopicId) -> None:
@@ -498,7 +737,7 @@ def test_a_deleted_topic_takes_all_with_it_but_the_ledger(db: Database, topic_id
 
     topics.delete_topic(db, topic_id)
 
-    gone = ("topics", "generations", "checkpoints", "messages", "artifacts")
+    gone = ("topics", "generations", "checkpoints", "strands", "messages", "artifacts")
     assert [count(db, table) for table in gone] == [0] * len(gone)
     assert [count(db, table) for table in ("users", "ai_usage", "idempotency_keys")] == [1, 1, 1]
     assert topics.existing_topics(db, [topic_id, TopicId(99)]) == set()
@@ -683,13 +922,20 @@ QUERIES: dict[str, Callable[[Database], object]] = {
     "existing_topics": lambda db: topics.existing_topics(db, [TopicId(1)]),
     "delete_topic": lambda db: topics.delete_topic(db, TopicId(1)),
     "accept_generation": lambda db: accept(db, TopicId(1), key=Key(UserId(1), "a-key", "of a body")),
-    "remembered": lambda db: generations.remembered(db, Key(UserId(1), "a-key", "of a body")),
+    "remembered": lambda db: acceptance.remembered(db, Key(UserId(1), "a-key", "of a body")),
     "latest_generation": lambda db: generations.latest_generation(db, TopicId(1)),
     "list_generations": lambda db: generations.list_generations(db, TopicId(1), None, 20),
     "list_generations before": lambda db: generations.list_generations(db, TopicId(1), 9, 20),
     "recover_generations": generations.recover_generations,
-    "typical section": lambda db: generations._typical_section(db, "ko"),
-    "checkpointed_text": lambda db: generations.checkpointed_text(db, GenerationId(1)),
+    "typical section": lambda db: acceptance._typical_section(db, "ko"),
+    "ended_between": lambda db: generations.ended_between(db, None, "2026", "2027"),
+    "ended_between owner": lambda db: generations.ended_between(db, UserId(1), "2026", "2027"),
+    "finish_topic": lambda db: generations.finish_topic(db, TopicId(1)),
+    "kept_strands": lambda db: texts.kept_strands(db, GenerationId(1)),
+    "keep_text": lambda db: checkpoint(db, accept(db, TopicId(1))),
+    "resume": lambda db: (cancel(db, accept(db, TopicId(1)), HALF), accept(db, TopicId(1), order=Order(resume=True))),
+    "report_text": lambda db: artifacts.report_text(db, GenerationId(1)),
+    "count_call": lambda db: usage.count_call(db, CallId(1), None, Tokens()),
     "complete": lambda db: complete(db, accept(db, TopicId(1))),
     "fail": lambda db: fail(db, accept(db, TopicId(1))),
     "tokens_of_generation": lambda db: usage.tokens_of_generation(db, GenerationId(1)),

@@ -15,12 +15,14 @@ from trio.testing import wait_all_tasks_blocked
 
 from app.directory import DATABASE, REPORTS
 from app.errors import ShuttingDown
-from app.models import Order, Topic
+from app.files import Files
+from app.models import Order, Topic, TopicId
 from app.queries import generations, topics, users
 from app.settings import Settings
 from app.state import State, open_state
 from app.store import open_database
-from tests.claude import BEFORE_HEADERS, Call, Ending, FakeClaude, Script, numbered_text
+from app.threads import Threads
+from tests.claude import BEFORE_HEADERS, Call, Ending, FakeClaude, Script, continuing, numbered_text
 from tests.conftest import Start
 from tests.service import Service, locked_database, running, settings_for
 
@@ -43,6 +45,17 @@ async def begin(service: Service, script: Script, topic: str = "A topic") -> tup
     topic_id = await service.topic(topic)
     await service.generate(topic_id)
     return topic_id, await held_call(service)
+
+
+async def all_taken_in(service: Service, topic_id: int, call: Call) -> None:
+    """Wait until the service has taken in all that Claude has sent."""
+    await service.wait_for_characters(topic_id, len(call.text_sent.strip()))
+
+
+async def kept(service: Service) -> str:
+    """Return the text that the store keeps to go on from."""
+    rows = await service.rows("SELECT text FROM checkpoints ORDER BY generation_id, section, start")
+    return "".join(row["text"] for row in rows)
 
 
 async def post(service: Service, path: str, **more: Any) -> httpx2.Response:
@@ -91,7 +104,7 @@ async def count(service: Service, table: str) -> int:
 
 def topic_of(call: Call) -> str:
     """Return which topic a call is about."""
-    text: str = call.body["messages"][0]["content"]
+    text: str = call.body["messages"][0]["content"][0]["text"]
     return text.partition("<topic>\n")[2].partition("\n</topic>")[0]
 
 
@@ -115,7 +128,7 @@ async def add_user(settings: Settings, name: str) -> str:
 async def test_a_failing_generation_leaves_its_siblings_alone(service: Service) -> None:
     go = trio.Event()
     siblings = [(await begin(service, Script(hold=go, hold_at=MIDDLE), f"Sibling {n}"))[0] for n in range(2)]
-    service.claude.script(Script.error_event(at=3))
+    service.claude.script(Script.error_event("invalid_request_error", at=3))
     failing = await service.topic("Failing")
 
     await service.generate(failing)
@@ -134,6 +147,7 @@ async def test_a_failing_generation_leaves_its_siblings_alone(service: Service) 
 
 async def test_a_cancel_closes_the_call_to_claude_within_a_second_and_is_recorded(service: Service) -> None:
     topic_id, call = await begin(service, Script(text=LONG, hold=trio.Event(), hold_at=MIDDLE))
+    await all_taken_in(service, topic_id, call)
 
     answer = await post(service, f"{topic_id}/cancel")
     with trio.fail_after(1):
@@ -145,7 +159,8 @@ async def test_a_cancel_closes_the_call_to_claude_within_a_second_and_is_recorde
     assert cancelled["completed_at"] is not None
     assert await history(service, topic_id) == [cancelled] == [await service.status(topic_id)]
     assert await ledger(service) == ["cancelled"]
-    assert [await count(service, table) for table in ("artifacts", "messages", "checkpoints")] == [0, 0, 0]
+    assert [await count(service, table) for table in ("artifacts", "messages")] == [0, 0]
+    assert await kept(service) == call.text_sent
     assert service.files() == []
 
 
@@ -473,6 +488,28 @@ async def test_a_delete_that_meets_a_start_leaves_nothing_running(service: Servi
     assert [await count(service, table) for table in ("topics", "generations")] == [0, 0]
 
 
+async def test_a_delete_that_a_kill_cut_short_is_ended_or_undone_at_the_next_start(start: Start) -> None:
+    async with start() as service:
+        kept, deleted = await service.topic(), await service.topic()
+        for topic_id in (kept, deleted):
+            await service.generate(topic_id)
+            await service.ended(topic_id)
+        await service.shut_down()
+        before = service.files()
+        files = Files(service.settings.data_dir / REPORTS, Threads(4))
+        for topic_id in (kept, deleted):
+            await files.set_aside(TopicId(topic_id))
+        await service.rows("DELETE FROM topics WHERE id = :id", id=deleted)
+        aside = service.files()
+
+    async with start() as service:
+        after = service.files()
+
+    assert len(set(before) & set(aside)) == 0
+    assert before == [f"{kept}/1.md", f"{deleted}/2.md"]
+    assert after == [f"{kept}/1.md"]
+
+
 # A caller that goes away
 
 
@@ -545,11 +582,13 @@ async def test_a_start_that_is_cancelled_before_its_write_leaves_no_row_and_no_p
 async def test_a_stop_puts_back_what_runs_and_the_next_start_completes_it(start: Start) -> None:
     async with start() as service:
         topic_id, call = await begin(service, Script(text=LONG, hold=trio.Event(), hold_at=MIDDLE))
+        await all_taken_in(service, topic_id, call)
         await service.shut_down()
         gone = call.gone.is_set()
         put_back = await generations_in_store(service)
-        left = [await count(service, "checkpoints"), len(service.files())]
+        left = await kept(service), service.files()
         interrupted = await ledger(service)
+    service.claude.default = continuing(LONG)
 
     async with start() as service:
         ended = await service.ended(topic_id)
@@ -558,7 +597,7 @@ async def test_a_stop_puts_back_what_runs_and_the_next_start_completes_it(start:
 
     assert gone
     assert put_back == [(topic_id, "queued", 1)]
-    assert left == [0, 0]
+    assert left == (call.text_sent, [])
     assert interrupted == ["interrupted"]
     assert (ended["status"], ended["attempt"]) == ("completed", 2)
     assert calls == ["interrupted", "completed"]
@@ -730,15 +769,13 @@ async def test_what_a_dead_process_left_running_is_run_again_and_its_call_is_clo
     start: Start, claude: FakeClaude, tmp_path: Path
 ) -> None:
     async with start() as service:
-        topic_id, _ = await begin(service, Script(text=LONG, hold=trio.Event(), hold_at=MIDDLE))
-        with trio.fail_after(5):
-            while not await count(service, "checkpoints"):
-                pass
+        topic_id, call = await begin(service, Script(text=LONG, hold=trio.Event(), hold_at=MIDDLE))
+        await all_taken_in(service, topic_id, call)
         await trio.to_thread.run_sync(shutil.copytree, service.settings.data_dir, tmp_path / "dead")
     unfinished = tmp_path / "dead" / REPORTS / str(topic_id) / ".1.md.part"
     unfinished.parent.mkdir(parents=True)
     unfinished.write_text("half a rep")
-    claude.default = Script(text=LONG)
+    claude.default = continuing(LONG)
 
     async with running(claude, settings_for(tmp_path / "dead", claude.url)) as service:
         ended = await service.ended(topic_id)

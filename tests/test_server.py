@@ -20,7 +20,7 @@ from app.cli import main
 from app.directory import DATABASE, hold_directory, make_directory
 from app.errors import StartError
 from app.models import Order, StatusName
-from app.queries import generations, topics, users
+from app.queries import acceptance, topics, users
 from app.server import load_config, serve, serve_until_signal
 from app.settings import Settings, load_settings
 from app.store import open_database
@@ -314,7 +314,7 @@ def test_a_crash_ends_it_with_1_and_one_plain_line_and_the_log_says_where(
         user = users.add_user(db, "kim", is_admin=False)
         assert user is not None
         topic = topics.add_topic(db, user.id, "A topic", "", "en")
-        generations.accept_generation(db, topic.id, Order(), "claude", StatusName.QUEUED, None)
+        acceptance.accept_generation(db, topic.id, Order(), "claude", StatusName.QUEUED, None)
         db.execute("UPDATE generations SET kind = 'poem'")  # what no Longhand has ever written
 
     result = serve_here(

@@ -24,10 +24,20 @@ DEFAULTS = {
     "LONGHAND_MAX_PER_USER": ("max_per_user", 50),
     "LONGHAND_MAX_THREADS": ("max_threads", 8),
     "LONGHAND_CLAUDE_TIMEOUT": ("claude_timeout", 30),
+    "LONGHAND_MAX_ATTEMPTS": ("max_attempts", 4),
+    "LONGHAND_MAX_RESUMES": ("max_resumes", 20),
+    "LONGHAND_BACKOFF_SECONDS": ("backoff_seconds", 0.5),
+    "LONGHAND_MAX_RETRY_AFTER": ("max_retry_after", 300),
+    "LONGHAND_MAX_WAIT": ("max_wait", 3600),
+    "LONGHAND_MAX_CONTINUATIONS": ("max_continuations", 8),
+    "LONGHAND_SECTION_CONCURRENCY": ("section_concurrency", 4),
+    "LONGHAND_CHECKPOINT_SECONDS": ("checkpoint_seconds", 2),
     "LONGHAND_DRAIN_SECONDS": ("drain_seconds", 10),
     "LONGHAND_ADMIN_TOKEN": ("admin_token", None),
 }
 """What API.md's table says of each variable, by field."""
+
+SECONDS = ("CLAUDE_TIMEOUT", "BACKOFF_SECONDS", "MAX_RETRY_AFTER", "MAX_WAIT", "CHECKPOINT_SECONDS")
 
 GOOD = [
     ("ANTHROPIC_API_KEY", "sk-ant-api03-x_y-z", "sk-ant-api03-x_y-z"),
@@ -42,8 +52,10 @@ GOOD = [
     ("LONGHAND_MAX_PER_USER", "1", 1),
     ("LONGHAND_MAX_THREADS", "4", 4),
     ("LONGHAND_MAX_THREADS", "256", 256),
-    ("LONGHAND_CLAUDE_TIMEOUT", "0.5", 0.5),
-    ("LONGHAND_CLAUDE_TIMEOUT", "86400", 86_400),
+    *[(f"LONGHAND_{name}", value, float(value)) for name in SECONDS for value in ("0.5", "86400")],
+    *[(f"LONGHAND_{name}", "1", 1) for name in ("MAX_ATTEMPTS", "MAX_RESUMES", "SECTION_CONCURRENCY")],
+    ("LONGHAND_MAX_CONTINUATIONS", "0", 0),
+    ("LONGHAND_MAX_CONTINUATIONS", "1000", 1000),
     ("LONGHAND_DRAIN_SECONDS", "0", 0),
     ("LONGHAND_DRAIN_SECONDS", "3600", 3600),
     ("LONGHAND_ADMIN_TOKEN", "sixteen-letters-", "sixteen-letters-"),
@@ -56,14 +68,18 @@ WRONG = [
     ("LONGHAND_MODELS", "claude-opus-5-5,two words"),
     *[
         (f"LONGHAND_MAX_{name}", value)
-        for name in ("CONCURRENT", "QUEUED", "PER_USER", "THREADS")
+        for name in ("CONCURRENT", "QUEUED", "PER_USER", "THREADS", "ATTEMPTS", "RESUMES", "CONTINUATIONS")
         for value in ("many", "1.5", "-1", "1000001")
     ],
     ("LONGHAND_MAX_CONCURRENT", "0"),
     ("LONGHAND_MAX_PER_USER", "0"),
+    ("LONGHAND_MAX_ATTEMPTS", "0"),
+    ("LONGHAND_MAX_RESUMES", "0"),
+    ("LONGHAND_MAX_CONTINUATIONS", "1001"),
+    *[("LONGHAND_SECTION_CONCURRENCY", value) for value in ("many", "1.5", "0", "-1", "1000001")],
     ("LONGHAND_MAX_THREADS", "3"),
     ("LONGHAND_MAX_THREADS", "257"),
-    *[("LONGHAND_CLAUDE_TIMEOUT", value) for value in ("soon", "0", "-1", "nan", "inf", "86401")],
+    *[(f"LONGHAND_{name}", value) for name in SECONDS for value in ("soon", "0", "-1", "nan", "inf", "86401")],
     *[("LONGHAND_DRAIN_SECONDS", value) for value in ("soon", "-1", "nan", "inf", "3601")],
     *[
         ("LONGHAND_ADMIN_TOKEN", value)

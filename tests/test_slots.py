@@ -1,6 +1,7 @@
 """What the slots promise, as a machine that takes and leaves in any order, and as stories."""
 
 from collections import Counter, deque
+from contextlib import ExitStack
 
 import trio
 from hypothesis import settings
@@ -9,7 +10,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from trio.testing import wait_all_tasks_blocked
 
 from app.models import UserId
-from app.slots import Slots, Ticket
+from app.slots import Place, Slots, Ticket
 
 ANNA, BEN, CARA = map(UserId, range(1, 4))
 
@@ -127,3 +128,103 @@ async def test_who_is_granted_already_does_not_wait() -> None:
 
     with trio.fail_after(1):
         await ticket.wait()
+
+
+# A generation's place
+
+
+def freely_granted(slots: Slots) -> bool:
+    """Whether one more could run at this moment."""
+    ticket = slots.take(CARA)
+    granted = ticket.granted
+    slots.leave(ticket)
+    return granted
+
+
+async def test_a_place_is_given_back_while_all_who_write_pause_and_taken_again_behind_the_others() -> None:
+    slots = Slots(1)
+    place, other = Place(slots, ANNA), slots.take(BEN)
+
+    with place.writing():
+        await place.wait()
+        with place.pausing():
+            paused = (place.granted, other.granted)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(place.wait)
+            await wait_all_tasks_blocked()
+            in_line = (place.granted, slots.waiting)
+            slots.leave(other)
+        again = place.granted
+
+    assert paused == (False, True)
+    assert in_line == (False, 1)
+    assert again
+
+
+async def test_a_place_is_kept_while_one_of_those_who_write_does_not_pause() -> None:
+    slots = Slots(1)
+    place = Place(slots, ANNA)
+
+    with place.writing(), place.writing(), place.pausing():
+        one_pauses = freely_granted(slots)
+        with place.pausing():
+            both_pause = freely_granted(slots)
+
+    assert (one_pauses, both_pause) == (False, True)
+
+
+async def test_a_place_is_given_back_when_the_last_who_does_not_pause_has_written() -> None:
+    slots = Slots(1)
+    place = Place(slots, ANNA)
+
+    with place.writing():
+        with place.writing(), place.pausing():
+            before = freely_granted(slots)
+        with place.pausing():
+            after = freely_granted(slots)
+
+    assert (before, after) == (False, True)
+
+
+async def test_a_place_is_given_back_when_a_sibling_ends_while_the_rest_pauses() -> None:
+    slots = Slots(1)
+    place = Place(slots, ANNA)
+
+    with ExitStack() as sibling:
+        sibling.enter_context(place.writing())
+        with place.writing(), place.pausing():
+            before = freely_granted(slots)
+            sibling.close()
+            after = freely_granted(slots)
+
+    assert (before, after) == (False, True)
+
+
+async def test_siblings_that_come_back_from_a_pause_share_one_place() -> None:
+    slots = Slots(2)
+    place = Place(slots, ANNA)
+    with place.writing(), place.writing():
+        with place.pausing(), place.pausing():
+            pass
+        await place.wait()
+        await place.wait()
+
+        assert freely_granted(slots)
+        other = slots.take(BEN)
+        assert not freely_granted(slots)
+
+    slots.leave(other)
+
+
+async def test_a_closed_place_is_free_for_others_and_may_be_closed_again() -> None:
+    slots = Slots(1)
+    running, waiting = Place(slots, ANNA), Place(slots, BEN)
+
+    waiting.close()
+    after_the_line = slots.waiting
+    running.close()
+    running.close()
+
+    assert after_the_line == 0
+    assert freely_granted(slots)
+    assert not running.granted

@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from tests.claude import Script
+from tests.conftest import Start
 from tests.service import Service
 
 POST_SECONDS = 1.0
@@ -37,12 +38,13 @@ async def test_tc_001_status_answers_within_100_ms_right_after_generate(service:
     assert took < STATUS_SECONDS
 
 
-async def test_tc_002_a_failure_of_claude_ends_failed_with_its_message(service: Service) -> None:
-    service.claude.default = Script.error(500, "api_error", "Claude API timeout")
-    topic_id = await service.topic()
+async def test_tc_002_a_failure_of_claude_ends_failed_with_its_message(start: Start) -> None:
+    async with start(backoff_seconds=0.001) as service:
+        service.claude.default = Script.error(500, "api_error", "Claude API timeout")
+        topic_id = await service.topic()
 
-    _, accepted = await timed_generate(service, topic_id)
-    status = await service.ended(topic_id)
+        _, accepted = await timed_generate(service, topic_id)
+        status = await service.ended(topic_id)
 
     assert accepted.status_code == 202
     assert status["status"] == "failed"

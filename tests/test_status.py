@@ -14,7 +14,7 @@ import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlite_utils import Database
-from trio.testing import wait_all_tasks_blocked
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from app.errors import ClaudeTimeout
 from app.models import (
@@ -22,6 +22,7 @@ from app.models import (
     Generation,
     GenerationId,
     Kind,
+    Mode,
     Order,
     Phase,
     SavedFile,
@@ -30,10 +31,12 @@ from app.models import (
     TopicId,
     UserId,
 )
-from app.queries import artifacts, generations, topics, usage, users
+from app.queries import acceptance, artifacts, generations, topics, usage, users
+from app.queries.artifacts import Version
 from app.queries.usage import CallEnd, CallState
-from app.status import Snapshot, StatusMap
+from app.status import READER_SECONDS, Snapshot, StatusMap
 from app.store import open_database
+from app.text import ReportText
 
 FIELDS = """
     topic_id generation_id kind status phase progress_percent sections_done sections_total characters attempt model
@@ -42,19 +45,22 @@ FIELDS = """
 
 TOPIC, OTHER_TOPIC = TopicId(1), TopicId(2)
 
+SAVED = SavedFile("1/1.md", 4, "0" * 64)
+
 RUNNING = Generation(
     id=GenerationId(7), topic_id=TOPIC, user_id=UserId(3), kind=Kind.REPORT, status=StatusName.GENERATING,
-    topic="수소", plan="", language="ko", instructions="", model="a-model", attempt=1, characters=0,
-    expected_characters=1000, sections_done=0, sections_total=5, progress_percent=0, artifact_id=None, error_code=None,
-    error_message=None, retryable=None, created_at="2026-11-22T10:00:00.000Z", started_at="2026-11-22T10:00:01.000Z",
-    completed_at=None, tokens=Tokens(),
+    topic="수소", plan="", language="ko", instructions="", model="a-model", mode=Mode.SINGLE, attempt=1, retries=0,
+    resumes=0, finish=False, characters=0, expected_characters=1000, sections_done=0, sections_total=5,
+    progress_percent=0, artifact_id=None, error_code=None, error_message=None, retryable=None,
+    created_at="2026-11-22T10:00:00.000Z", started_at="2026-11-22T10:00:01.000Z", completed_at=None, tokens=Tokens(),
 )  # fmt: skip
+COMPLETED = replace(RUNNING, status=StatusName.COMPLETED, completed_at="2026-11-22T10:02:00.000Z")
 
 CHANGES: dict[str, Callable[[StatusMap], None]] = {
     "queued": lambda statuses: statuses.mark_queued(RUNNING),
     "generating": lambda statuses: statuses.mark_generating(RUNNING),
     "progress": lambda statuses: statuses.mark_progress(RUNNING, Phase.WRITING),
-    "completed": lambda statuses: statuses.mark_completed(RUNNING),
+    "completed": lambda statuses: statuses.mark_completed(COMPLETED),
     "failed": lambda statuses: statuses.mark_failed(RUNNING, ClaudeTimeout()),
     "cancelled": lambda statuses: statuses.mark_cancelled(RUNNING),
     "forgotten": lambda statuses: statuses.forget(TOPIC),
@@ -122,12 +128,13 @@ def test_the_next_change_is_another_one_each_time() -> None:
 def test_closing_wakes_all_who_wait_now_and_later() -> None:
     statuses = StatusMap()
     waiting = [statuses.next_change(topic_id) for topic_id in (TOPIC, OTHER_TOPIC)]
+    waiting += [statuses.feed.next_change(owner) for owner in (RUNNING.user_id, None)]
 
     statuses.close()
     later = statuses.next_change(TOPIC)
 
     assert statuses.closed
-    assert [event.is_set() for event in (*waiting, later)] == [True, True, True]
+    assert [event.is_set() for event in (*waiting, later)] == [True] * 5
 
 
 def test_who_stops_waiting_leaves_no_memory_behind() -> None:
@@ -227,6 +234,93 @@ def test_only_a_failed_status_tells_whether_it_may_be_tried_again() -> None:
     assert set(Snapshot(TOPIC, None).document) == set(FIELDS.split())
 
 
+def test_only_a_status_that_waits_tells_until_when() -> None:
+    statuses = StatusMap()
+
+    statuses.mark_progress(RUNNING, Phase.WAITING, retry_at="2026-11-22T10:05:00.000Z")
+    waiting = shown(statuses).document
+    statuses.mark_progress(RUNNING, Phase.WRITING)
+
+    assert set(waiting) == {*FIELDS.split(), "retry_at"}
+    assert (waiting["phase"], waiting["retry_at"]) == ("waiting", "2026-11-22T10:05:00.000Z")
+    assert set(shown(statuses).document) == set(FIELDS.split())
+
+
+def test_every_further_try_counts_as_an_attempt() -> None:
+    assert Snapshot(TOPIC, replace(RUNNING, attempt=2, retries=3)).document["attempt"] == 5
+
+
+# What streams read
+
+
+async def test_the_text_of_a_generation_is_had_by_its_readers_until_it_is_forgotten() -> None:
+    statuses, text = StatusMap(), ReportText("수소", [])
+    later_one = replace(RUNNING, id=GenerationId(8))
+    other_topic = replace(RUNNING, topic_id=OTHER_TOPIC)
+    before = statuses.text(RUNNING)
+
+    statuses.show_text(RUNNING, text)
+    found = [statuses.text(generation) for generation in (RUNNING, later_one, other_topic)]
+    statuses.forget(TOPIC)
+
+    assert before is None
+    assert found == [text, None, None]
+    assert statuses.text(RUNNING) is None
+
+
+async def test_who_looks_at_a_text_counts_as_its_reader_for_a_while(mock_clock: MockClock) -> None:
+    statuses = StatusMap()
+    statuses.show_text(RUNNING, ReportText("수소", []))
+    readers = [statuses.has_readers(TOPIC)]
+
+    statuses.text(RUNNING)
+    for seconds in (READER_SECONDS - 1, 1):
+        readers.append(statuses.has_readers(TOPIC))
+        mock_clock.jump(seconds)
+    readers.append(statuses.has_readers(TOPIC))
+
+    assert readers == [False, True, True, False]
+    assert not statuses.has_readers(OTHER_TOPIC)
+
+
+async def test_who_finds_another_generations_text_is_no_reader() -> None:
+    statuses = StatusMap()
+    statuses.show_text(RUNNING, ReportText("수소", []))
+
+    statuses.text(replace(RUNNING, id=GenerationId(8)))
+
+    assert not statuses.has_readers(TOPIC)
+
+
+@pytest.mark.parametrize("change", list(CHANGES)[:6])
+def test_a_change_of_status_is_a_change_of_the_list(change: str) -> None:
+    statuses = StatusMap()
+
+    CHANGES[change](statuses)
+
+    (told,) = statuses.feed.since(0, RUNNING.user_id) or []
+    document = shown(statuses).document
+    names = ("status", "phase", "progress_percent", "sections_done", "sections_total")
+    assert told.document.items() >= {name: document[name] for name in names}.items()
+    assert (told.document["id"], told.document["topic"]) == (TOPIC, "수소")
+    assert told.unfinished is (document["completed_at"] is None)
+    assert str(told.document["updated_at"]) >= (document["completed_at"] or RUNNING.created_at)
+
+
+def test_what_is_forgotten_stays_on_the_list_and_what_is_deleted_does_not() -> None:
+    statuses = StatusMap()
+    for generation in (RUNNING, replace(RUNNING, id=GenerationId(8), topic_id=OTHER_TOPIC)):
+        statuses.mark_cancelled(generation)
+
+    statuses.forget(TOPIC)
+    statuses.mark_deleted(OTHER_TOPIC)
+
+    assert [change.document["id"] for change in statuses.feed.since(0, None) or []] == [TOPIC]
+
+
+# What it says
+
+
 def test_a_topic_without_a_generation_is_idle() -> None:
     document = Snapshot(TOPIC, None).document
 
@@ -266,7 +360,7 @@ def accepted(db: Database) -> Generation:
     user = users.add_user(db, "somebody", is_admin=False)
     assert user is not None
     topic = topics.add_topic(db, user.id, "수소", "## 하나\n## 둘", "ko")
-    answer = generations.accept_generation(db, topic.id, Order(), "a-model", StatusName.QUEUED, None)
+    answer = acceptance.accept_generation(db, topic.id, Order(), "a-model", StatusName.QUEUED, None)
     assert answer.generation is not None
     return answer.generation
 
@@ -279,18 +373,23 @@ def spend(db: Database, generation: Generation) -> None:
 
 
 def complete(db: Database, generation: Generation) -> Generation:
-    return artifacts.save_report(db, generation, "question", "text", SavedFile("1/1.md", 4, "0" * 64), "report.md")
+    return artifacts.save_report(db, generation, "question", "text", Version(SAVED, "report.md", partial=False))
+
+
+def save_partial(db: Database, generation: Generation) -> Generation:
+    return artifacts.save_partial(db, generation, (), Version(SAVED, "report.md", partial=True))
 
 
 @pytest.mark.parametrize(
     ("store", "show"),
     [
         (
-            partial(generations.fail_generation, failure=ClaudeTimeout()),
+            partial(generations.fail_generation, failure=ClaudeTimeout(), pieces=()),
             partial(StatusMap.mark_failed, failure=ClaudeTimeout()),
         ),
-        (generations.cancel_generation, StatusMap.mark_cancelled),
-        (generations.put_back_generation, StatusMap.mark_queued),
+        (partial(generations.cancel_generation, pieces=()), StatusMap.mark_cancelled),
+        (save_partial, StatusMap.mark_cancelled),
+        (partial(generations.put_back_generation, pieces=()), StatusMap.mark_queued),
         (complete, StatusMap.mark_completed),
     ],
 )
@@ -314,6 +413,7 @@ def test_the_live_status_and_the_stored_one_are_equal_at_every_step(
     statuses.mark_generating(running)
     compare(running)
     spend(db, running)
-    ended = store(db, replace(running, characters=800, sections_done=1, progress_percent=72))
+    running = replace(running, characters=800, sections_done=1, progress_percent=72, retries=1, resumes=1)
+    ended = store(db, running)
     show(statuses, ended)
     compare(ended)

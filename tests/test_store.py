@@ -11,10 +11,13 @@ from typing import Any
 
 import pytest
 import trio
-from sqlite_utils import Database
+from sqlite_utils import Database, Migrations
 from trio.testing import wait_all_tasks_blocked
 
 from app.errors import DatabaseFailed, StartError
+from app.models import Mode, StatusName, TopicId
+from app.queries import generations
+from app.schema import m001_reports
 from app.store import BUSY_SECONDS, Store, open_database, open_store
 from app.threads import T, Threads, Ts
 
@@ -410,10 +413,34 @@ async def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
             pytest.fail("It was opened.")
 
 
+async def test_a_database_of_the_version_before_is_brought_along_with_all_that_is_in_it(path: Path) -> None:
+    with closing(Database(path)) as older:
+        migrations = Migrations("longhand")
+        migrations()(m001_reports)
+        migrations.apply(older)
+        older.executescript(
+            """
+            INSERT INTO users VALUES (1, 'anna', 0, '');
+            INSERT INTO topics VALUES (1, 1, 'Tides', '', 'en', 'failed', 1, '', '');
+            INSERT INTO generations
+                (topic_id, user_id, kind, status, topic, plan, language, instructions, model, attempt,
+                expected_characters, sections_total, created_at)
+            VALUES (1, 1, 'report', 'failed', 'Tides', '', 'en', '', 'a-model', 2, 100, 0, '');
+            """
+        )
+
+    async with open_store(path, Threads(8)) as store:
+        found = await store.read(generations.latest_generation, TopicId(1))
+
+    assert found is not None
+    assert (found.topic, found.status, found.attempt) == ("Tides", StatusName.FAILED, 2)
+    assert (found.mode, found.retries, found.resumes, found.finish) == (Mode.SINGLE, 0, 0, False)
+
+
 async def test_a_database_of_a_newer_version_is_refused_and_left_as_it_is(path: Path) -> None:
     open_database(path).conn.close()
     with closing(sqlite3.connect(path)) as newer, newer:
-        newer.execute("INSERT INTO _sqlite_migrations VALUES (2, 'longhand', 'm999_of_the_future', '')")
+        newer.execute("INSERT INTO _sqlite_migrations VALUES (999, 'longhand', 'm999_of_the_future', '')")
     before = await trio.Path(path).read_bytes()
 
     with pytest.raises(StartError, match="newer Longhand \\(m999_of_the_future\\)"):

@@ -24,6 +24,7 @@ from tests.process import longhand, started
 from tests.test_server import announced
 
 REPORT = "# Tides\n\n## One\n\n" + "The sea rises and falls. " * 40 + "The end.\n"
+CHARACTERS = len(REPORT.strip())
 TIDES = Assignment("Tides", plan="## One", language="en", instructions="", model=None)
 
 Write = Callable[..., Awaitable[int]]
@@ -84,7 +85,7 @@ async def test_the_report_lands_in_a_file_named_after_the_topic(
     assert exit_code == 0
     assert files() == {"조수 [red]간만[ blue] 왜.md": REPORT}
     assert told.out == ""
-    assert told.err.splitlines()[-1] == f"Wrote 조수 [red]간만[ blue] 왜.md: {len(REPORT):,} characters."
+    assert told.err.splitlines()[-1] == f"Wrote 조수 [red]간만[ blue] 왜.md: {CHARACTERS:,} characters."
     assert "## One" in str(claude.calls[0].body)
 
 
@@ -129,11 +130,11 @@ async def test_a_dash_reads_the_plan_from_standard_input_and_writes_the_report_a
         cwd=here, stdin=b"\xef\xbb\xbf## Ebb\r\n## Flood\r\n", variables=of_claude(claude),
     )  # fmt: skip
 
-    asked = claude.calls[0].body["messages"][0]["content"]
+    asked = claude.calls[0].body["messages"][0]["content"][0]["text"]
     assert (exit_code, process.output) == (0, REPORT)
     assert process.errors.splitlines()[-2:] == [
         "completed (100 %)",
-        f"Wrote to standard output: {len(REPORT):,} characters.",
+        f"Wrote to standard output: {CHARACTERS:,} characters.",
     ]
     assert files() == {}
     assert "<outline>\n## Ebb\n## Flood\n</outline>" in asked
@@ -229,15 +230,16 @@ async def test_ctrl_c_ends_the_command_while_the_report_still_waits_for_its_turn
 
 
 async def test_a_failure_of_claude_is_one_plain_line_and_no_file(here: Path, claude: FakeClaude) -> None:
-    claude.default = Script.error(529, "overloaded_error", "Overloaded")
+    claude.default = Script.error(500, "api_error", "Oh")
+    variables = of_claude(claude) | {"LONGHAND_MAX_ATTEMPTS": "1"}
 
-    exit_code, process = await longhand("write", "Tides", cwd=here, variables=of_claude(claude))
+    exit_code, process = await longhand("write", "Tides", cwd=here, variables=variables)
 
     assert exit_code == 1
     assert process.errors.splitlines() == [
         "preparing (0 %)",
         "failed (0 %)",
-        "longhand: Claude API unavailable: 529 Overloaded (claude_unavailable).",
+        "longhand: Claude API unavailable: 500 Oh (claude_unavailable).",
     ]
     assert process.output == ""
     assert files() == {}

@@ -1,44 +1,48 @@
 """Artifacts and messages: what a completed generation leaves behind."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils import Database
 
-from app.models import Artifact, ArtifactId, Generation, Message, SavedFile, TopicId, UserId, now
+from app.models import Artifact, ArtifactId, Generation, GenerationId, Message, SavedFile, TopicId, UserId, now
 from app.queries import generations
+from app.queries.texts import Piece
 
 COLUMNS = "id, topic_id, generation_id, version, kind, filename, path, size, sha256, model, partial, created_at"
 
 
-def save_report(
-    db: Database, generation: Generation, question: str, text: str, saved: SavedFile, filename: str
-) -> Generation:
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A report file that becomes an artifact; `filename` is what a download is called, `partial`: it ended early."""
+
+    file: SavedFile
+    filename: str
+    partial: bool
+
+
+def save_report(db: Database, generation: Generation, question: str, text: str, version: Version) -> Generation:
     """Add artifact and messages and end the generation as completed.
 
     `question` is what the user asked, `text` the report. Raises Superseded when somebody else owns the generation.
     """
-    sql = """
-        INSERT INTO artifacts
-            (topic_id, generation_id, version, kind, filename, path, size, sha256, model, partial, created_at)
-        SELECT :topic_id, :generation_id, COALESCE(MAX(version), 0) + 1, 'md', :filename, :path, :size, :sha256,
-            :model, 0, :now
-        FROM artifacts WHERE topic_id = :topic_id
-        RETURNING id
-    """
-    parameters = {
-        "topic_id": generation.topic_id,
-        "generation_id": generation.id,
-        "filename": filename,
-        "path": saved.path,
-        "size": saved.size,
-        "sha256": saved.sha256,
-        "model": generation.model,
-        "now": now(),
-    }
-    artifact_id = ArtifactId(next(iter(db.query(sql, parameters)))["id"])
+    artifact_id = _add_artifact(db, generation, version)
     for role, content in (("user", question), ("assistant", text)):
         _add_message(db, generation, role, content)
     return generations.complete_generation(db, generation, artifact_id)
+
+
+def save_partial(db: Database, generation: Generation, pieces: Sequence[Piece], version: Version) -> Generation:
+    """End a generation as cancelled and keep what was written as an artifact. Raises Superseded."""
+    return generations.cancel_generation(db, generation, pieces, _add_artifact(db, generation, version))
+
+
+def report_text(db: Database, generation_id: GenerationId) -> str | None:
+    """Return the report of a completed generation."""
+    sql = "SELECT content FROM messages WHERE generation_id = :id AND role = 'assistant'"
+    row = next(iter(db.query(sql, {"id": generation_id})), None)
+    return None if row is None else str(row["content"])
 
 
 def list_artifacts(db: Database, topic_id: TopicId, before: int | None, limit: int) -> list[Artifact]:
@@ -68,6 +72,29 @@ def list_messages(db: Database, topic_id: TopicId, after: int | None, limit: int
         WHERE topic_id = :topic_id AND seq_no > :after ORDER BY seq_no LIMIT :limit
     """
     return [Message(**row) for row in db.query(sql, {"topic_id": topic_id, "after": after or 0, "limit": limit})]
+
+
+def _add_artifact(db: Database, generation: Generation, version: Version) -> ArtifactId:
+    sql = """
+        INSERT INTO artifacts
+            (topic_id, generation_id, version, kind, filename, path, size, sha256, model, partial, created_at)
+        SELECT :topic_id, :generation_id, COALESCE(MAX(version), 0) + 1, 'md', :filename, :path, :size, :sha256,
+            :model, :partial, :now
+        FROM artifacts WHERE topic_id = :topic_id
+        RETURNING id
+    """
+    parameters = {
+        "topic_id": generation.topic_id,
+        "generation_id": generation.id,
+        "filename": version.filename,
+        "path": version.file.path,
+        "size": version.file.size,
+        "sha256": version.file.sha256,
+        "model": generation.model,
+        "partial": int(version.partial),
+        "now": now(),
+    }
+    return ArtifactId(next(iter(db.query(sql, parameters)))["id"])
 
 
 def _add_message(db: Database, generation: Generation, role: str, content: str) -> None:

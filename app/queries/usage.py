@@ -48,6 +48,25 @@ def open_call(db: Database, generation: Generation, purpose: str) -> CallId:
     return CallId(next(iter(db.query(sql, parameters)))["id"])
 
 
+def count_call(db: Database, call_id: CallId, request_id: str | None, tokens: Tokens) -> None:
+    """Write down what Claude has told of a running call, so that even a kill leaves it known."""
+    db.execute(
+        """
+        UPDATE ai_usage SET request_id = :request_id, input_tokens = :input, output_tokens = :output,
+            cache_read_tokens = :cache_read, cache_write_tokens = :cache_write
+        WHERE id = :id AND state = 'open'
+        """,
+        {
+            "id": call_id,
+            "request_id": request_id,
+            "input": tokens.input,
+            "output": tokens.output,
+            "cache_read": tokens.cache_read,
+            "cache_write": tokens.cache_write,
+        },
+    )
+
+
 def close_call(db: Database, call_id: CallId, end: CallEnd) -> None:
     """Close a call's row. A row that is closed already keeps what it says."""
     db.execute(
@@ -69,7 +88,11 @@ def close_call(db: Database, call_id: CallId, end: CallEnd) -> None:
 
 def interrupt_calls(db: Database) -> None:
     """Close what a stopped process left open."""
-    sql = "UPDATE ai_usage SET state = 'interrupted', estimated = 1, ended_at = :now WHERE state = 'open'"
+    sql = """
+        UPDATE ai_usage SET state = 'interrupted', ended_at = :now,
+            estimated = CASE WHEN input_tokens IS NULL AND output_tokens IS NULL THEN 0 ELSE 1 END
+        WHERE state = 'open'
+    """
     db.execute(sql, {"now": now()})
 
 

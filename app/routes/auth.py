@@ -1,5 +1,6 @@
 """Who is asking, and whether it is theirs."""
 
+from app.access import MEMORY_SECONDS
 from app.errors import NotFound, Unauthorized
 from app.models import Topic, TopicId, User, UserId
 from app.queries import topics
@@ -9,12 +10,12 @@ LARGEST_ID = 2**63 - 1
 """SQLite's largest integer; a larger id in a path names nothing."""
 
 
-async def current_user(request: Request) -> User:
-    """Return who asks. Raises Unauthorized."""
+async def current_user(request: Request, memory: float = MEMORY_SECONDS) -> User:
+    """Return who asks, as was known within so many seconds. Raises Unauthorized."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized
-    return await request.state["access"].user(token.strip())
+    return await request.state["access"].user(token.strip(), memory)
 
 
 async def owned_topic(request: Request) -> Topic:

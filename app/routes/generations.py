@@ -2,14 +2,15 @@
 
 import hashlib
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 from starlette.responses import Response
 
 from app.errors import Invalid, NothingToCancel
-from app.models import Order, StatusName, TopicId, User
-from app.queries.generations import Accepted, Key
+from app.models import Mode, Order, StatusName, Topic, TopicId, User
+from app.queries.acceptance import Accepted, Key
+from app.report import sections
 from app.routes.auth import current_user, owned_topic
 from app.routes.body import Body, Text, body, pointer
 from app.routes.resource import Request, answer, resource
@@ -25,11 +26,14 @@ class GenerateRequest(Body):
     topic: Title | None = None
     plan: Plan | None = None
     instructions: Annotated[Text, Field(max_length=4000)] = ""
+    mode: Literal["single", "sections"] = "single"
     model: str | None = None
+    resume: bool = False
 
 
 class CancelRequest(Body):
-    pass
+    keep_partial: bool = False
+    mode: Literal["finish"] | None = None
 
 
 async def start_generation(request: Request) -> Response:
@@ -38,7 +42,8 @@ async def start_generation(request: Request) -> Response:
     _check_parameters(request)
     asked = await body(request, GenerateRequest)
     _check_model(request, asked.model)
-    order = Order(asked.topic, asked.plan, asked.instructions, asked.model)
+    _check_words(topic, asked)
+    order = Order(asked.topic, asked.plan, asked.instructions, asked.model, Mode(asked.mode), asked.resume)
     key = idempotency_key(request, user, topic.id, asked)
     return accepted(await request.state["runner"].start(topic, order, key))
 
@@ -46,13 +51,19 @@ async def start_generation(request: Request) -> Response:
 async def cancel_generation(request: Request) -> Response:
     user = await current_user(request)
     topic = await owned_topic(request)
-    await body(request, CancelRequest)
-    was_under_way = await request.state["runner"].cancel(topic.id)
+    asked = await body(request, CancelRequest)
+    runner = request.state["runner"]
+    if asked.mode == "finish":
+        if asked.keep_partial:
+            raise Invalid(("/keep_partial", "A report that is finished is kept. Leave this out."))
+        was_under_way = await runner.finish(topic.id)
+    else:
+        was_under_way = await runner.cancel(topic.id, keep_partial=asked.keep_partial)
     snapshot = await look(request, user, topic.id)
     if snapshot.status is StatusName.IDLE:
         raise NothingToCancel
-    cancelled = was_under_way and snapshot.status is StatusName.CANCELLED
-    return status_response(snapshot, None, 202 if cancelled else 200)
+    heard = was_under_way and (snapshot.status.unfinished or snapshot.status is StatusName.CANCELLED)
+    return status_response(snapshot, None, 202 if heard else 200)
 
 
 def accepted(this: Accepted) -> Response:
@@ -66,6 +77,7 @@ def accepted(this: Accepted) -> Response:
         "generation_id": this.generation_id,
         "status": this.status,
         "status_url": status_url,
+        "events_url": f"{status_url}/stream",
     }
     return answer(data, 202, headers)
 
@@ -87,6 +99,16 @@ def _check_parameters(request: Request) -> None:
     """Refuse all: what changes the meaning of the call, as a dry run would, must not be overlooked."""
     if request.query_params:
         raise Invalid(*((pointer((name,)), "There is no such parameter.") for name in request.query_params))
+
+
+def _check_words(topic: Topic, asked: GenerateRequest) -> None:
+    """A resumed report keeps its words, and one that is written by sections needs some."""
+    if asked.resume:
+        given = asked.model_fields_set & {"topic", "plan", "instructions", "mode"}
+        if given:
+            raise Invalid(*((f"/{name}", "A resumed report keeps what it began with.") for name in sorted(given)))
+    elif asked.mode == "sections" and not sections(topic.plan if asked.plan is None else asked.plan):
+        raise Invalid(("/mode", "The plan has no sections. Give it headings such as '## Introduction'."))
 
 
 def _check_model(request: Request, model: str | None) -> None:

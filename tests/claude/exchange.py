@@ -22,6 +22,8 @@ Send: TypeAlias = Callable[[Message], Awaitable[None]]
 BROKEN = {
     Fault.MALFORMED: b'event: content_block_delta\ndata: {"type":"content_block_delta","delta":{\n\n',
     Fault.BAD_UTF8: b'event: content_block_delta\ndata: {"type":"content_block_delta","text":"\xff\xfe"}\n\n',
+    Fault.HALF_CHARACTER: b"event: content_block_delta\n"
+    b'data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"\\ud83d"}}\n\n',
     Fault.CLEAN_END: b"",
 }
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)

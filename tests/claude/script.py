@@ -34,6 +34,8 @@ class Fault(StrEnum):
     """An event whose data is no JSON; then the response ends."""
     BAD_UTF8 = auto()
     """An event whose data is no UTF-8; then the response ends."""
+    HALF_CHARACTER = auto()
+    """A piece of text that is half of a character, as JSON can write it; then the response ends."""
     ERROR_EVENT = auto()
     """An `error` event with `error_type` and `message`; then the response ends."""
     CLEAN_END = auto()

@@ -92,7 +92,7 @@ async def test_the_conversation_goes_on_in_order_and_in_pages(service: Service) 
 
 
 async def test_a_failed_generation_leaves_no_message_and_no_artifact(service: Service) -> None:
-    service.claude.script(Script.error_event("overloaded_error", "Overloaded", at=20))
+    service.claude.script(Script.error_event("invalid_request_error", "No", at=20))
     topic_id = await service.topic()
     await service.generate(topic_id)
 

@@ -21,7 +21,6 @@ UNKNOWN_PATHS = (
     "/api/topics/1.0",
     "/api/topics/1/plan",
     "/api/topics/1/ask",
-    "/api/topics/1/status/stream",
     "/api/usage",
     "/metrics",
     "/openapi.json",

@@ -1,6 +1,7 @@
 """Generate and cancel: what is accepted, what is refused, what is answered again."""
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -12,7 +13,7 @@ from tests.conftest import Start
 from tests.routes.client import add_token, pointers, problem
 from tests.service import Service
 
-LATER = {"mode": "sections", "resume": True, "web_search": True, "callback_url": "https://example.org/"}
+LATER = {"web_search": True, "callback_url": "https://example.org/"}
 """What the contract has and this version has not."""
 
 GOOD_KEYS = ("k", "k" * 255, "8e03978e-40d5-43dd-bc93-6894a57f9324", "with a space", "!#$%&'()*+,-./:;<=>?@[\\]^_`{|}~")
@@ -55,6 +56,7 @@ async def test_generate_answers_202_before_claude_has_said_anything(service: Ser
             "generation_id": 1,
             "status": "generating",
             "status_url": f"/api/topics/{topic_id}/status",
+            "events_url": f"/api/topics/{topic_id}/status/stream",
         }
     }
     assert answer.headers["location"] == f"/api/topics/{topic_id}/status"
@@ -111,10 +113,10 @@ async def test_the_fields_of_generate_are_bounded(service: Service) -> None:
     service.claude.default = silent()
     path = f"/api/topics/{await service.topic()}/generate"
     long = {"topic": "a" * 201, "plan": "a" * 100_001, "instructions": "a" * 4001}
-    wrong = {"topic": " ", "plan": 1, "instructions": "a\0b", "model": ["a"]}
+    wrong = {"topic": " ", "plan": 1, "instructions": "a\0b", "mode": "both", "model": ["a"], "resume": "yes"}
 
     assert pointers(await service.http.post(path, json=long)) == ["/topic", "/plan", "/instructions"]
-    assert pointers(await service.http.post(path, json=wrong)) == ["/topic", "/plan", "/instructions", "/model"]
+    assert pointers(await service.http.post(path, json=wrong)) == [f"/{name}" for name in wrong]
     assert (await service.http.post(path, json={"instructions": "한" * 4000})).status_code == 202
 
 
@@ -142,6 +144,57 @@ async def test_what_later_versions_take_is_refused_rather_than_overlooked(servic
 
     assert await generations_of(service, topic_id) == 0
     assert service.claude.calls == []
+
+
+@pytest.mark.parametrize("plan", ["", "Only prose.", "### Too deep", "```\n## In a fence\n```"])
+async def test_a_report_in_sections_needs_a_plan_that_has_some(service: Service, plan: str) -> None:
+    topic_id, kept = await service.topic(plan="## A"), await service.topic(plan=plan)
+
+    for each, given in ((topic_id, {"plan": plan}), (kept, {})):
+        answer = await service.http.post(f"/api/topics/{each}/generate", json={"mode": "sections", **given})
+        assert pointers(answer) == ["/mode"]
+
+    assert await generations_of(service, topic_id) == await generations_of(service, kept) == 0
+    await service.generate(topic_id, mode="sections")
+    await service.generate(kept, mode="sections", plan="## A")
+
+
+async def test_what_is_resumed_keeps_what_it_began_with(service: Service) -> None:
+    topic_id = await service.topic(plan="## A")
+    await service.generate(topic_id)
+    await service.ended(topic_id)
+    path = f"/api/topics/{topic_id}/generate"
+    words = {"topic": "New", "plan": "## New", "instructions": "Be brief.", "mode": "sections"}
+
+    for name, value in words.items():
+        assert pointers(await service.http.post(path, json={"resume": True, name: value})) == [f"/{name}"]
+    together = await service.http.post(path, json={"resume": True, **words})
+
+    assert pointers(together) == sorted(f"/{name}" for name in words)
+    assert await generations_of(service, topic_id) == 1
+
+
+async def test_only_what_failed_or_was_cancelled_can_be_resumed(service: Service) -> None:
+    topic_id = await service.topic()
+    path = f"/api/topics/{topic_id}/generate"
+    service.claude.script(Script(), Script.error(400, "invalid_request_error", "No"))
+    service.claude.default = silent()
+
+    never = await service.http.post(path, json={"resume": True})
+    await service.generate(topic_id)
+    await service.ended(topic_id)
+    completed = await service.http.post(path, json={"resume": True})
+    await service.generate(topic_id)
+    await service.ended(topic_id)
+    failed = await service.http.post(path, json={"resume": True})
+    running = await service.http.post(path, json={"resume": True})
+    await service.http.post(f"/api/topics/{topic_id}/cancel")
+    cancelled = await service.http.post(path, json={"resume": True, "model": service.settings.model})
+
+    for answer in (never, completed):
+        problem(answer, 409, "nothing_to_resume")
+    problem(running, 409, "generation_in_progress")
+    assert [answer.status_code for answer in (failed, cancelled)] == [202, 202]
 
 
 async def test_a_topic_has_one_generation_at_a_time(service: Service) -> None:
@@ -424,12 +477,36 @@ async def test_there_is_nothing_to_cancel_where_nothing_was_generated(service: S
     problem(answer, 409, "nothing_to_cancel")
 
 
-async def test_what_later_versions_take_of_a_cancel_is_refused_and_cancels_nothing(service: Service) -> None:
+WRONG_CANCELS: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "of another type": ({"keep_partial": "yes", "mode": 1}, ["/keep_partial", "/mode"]),
+    "a mode that is none": ({"mode": "now"}, ["/mode"]),
+    "a field that is none": ({"reason": "changed my mind"}, ["/reason"]),
+    "what a finish does anyway": ({"mode": "finish", "keep_partial": True}, ["/keep_partial"]),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_CANCELS)
+async def test_a_cancel_that_is_wrong_cancels_nothing(service: Service, name: str) -> None:
+    given, where = WRONG_CANCELS[name]
     service.claude.default = silent()
     topic_id = await service.topic()
     await service.generate(topic_id)
 
-    for name, value in {"keep_partial": True, "mode": "finish"}.items():
-        assert pointers(await service.http.post(f"/api/topics/{topic_id}/cancel", json={name: value})) == [f"/{name}"]
+    answer = await service.http.post(f"/api/topics/{topic_id}/cancel", json=given)
 
+    assert pointers(answer) == where
     assert (await service.status(topic_id))["status"] == "generating"
+
+
+@pytest.mark.parametrize("form", [{}, {"keep_partial": False}, {"keep_partial": True}, {"mode": "finish"}])
+async def test_every_form_of_a_cancel_of_what_has_ended_or_never_was_changes_nothing(
+    service: Service, form: dict[str, Any]
+) -> None:
+    ended, idle = await service.topic(), await service.topic()
+    await service.generate(ended)
+    before = await service.ended(ended)
+
+    answer = await service.http.post(f"/api/topics/{ended}/cancel", json=form)
+
+    assert (answer.status_code, answer.json()["data"]) == (200, before)
+    problem(await service.http.post(f"/api/topics/{idle}/cancel", json=form), 409, "nothing_to_cancel")

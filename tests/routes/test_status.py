@@ -18,7 +18,7 @@ FIELDS = {
     "characters", "attempt", "model", "created_at", "started_at", "completed_at", "estimated_completion",
     "artifact_id", "error_code", "error_message", "usage",
 }  # fmt: skip
-TIMES = ("created_at", "started_at", "completed_at", "estimated_completion")
+TIMES = ("created_at", "started_at", "completed_at", "estimated_completion", "retry_at")
 ENDED_AND_WHOLE = {"phase": "done", "estimated_completion": None}
 NO_ERROR = {"error_code": None, "error_message": None}
 
@@ -35,12 +35,13 @@ def address(topic_id: int) -> str:
 
 def checked(status: dict[str, Any], /, **expected: object) -> dict[str, Any]:
     """Check the types of all fields of a status, and the values of those that are named."""
-    assert set(status) - {"retryable"} == FIELDS
+    assert set(status) - {"retryable", "retry_at"} == FIELDS
+    assert ("retry_at" in status) == (status["phase"] == "waiting")
     assert ("retryable" in status) == (status["status"] == "failed")
     for name in ("topic_id", "progress_percent", "sections_done", "sections_total", "characters", "attempt"):
         assert type(status[name]) is int, name
     for name in TIMES:
-        assert status[name] is None or TIME.fullmatch(status[name]), name
+        assert status.get(name) is None or TIME.fullmatch(status[name]), name
     assert (status["progress_percent"] == 100) == (status["status"] == "completed")
     assert set(status["usage"]) == {"input_tokens", "output_tokens", "cost_usd"}
     assert status["usage"]["cost_usd"] is None
@@ -154,24 +155,41 @@ async def test_progress_never_goes_back_and_is_whole_at_the_end_alone(service: S
     assert len(set(percents)) > 3
 
 
-async def test_a_failed_generation_says_why_and_whether_to_try_again(service: Service) -> None:
-    service.claude.script(
-        Script.error(529, "overloaded_error", "Overloaded"), Script.error(401, "authentication_error", "No")
-    )
-    statuses = []
+async def test_a_failed_generation_says_why_and_whether_to_try_again(start: Start) -> None:
+    async with start(max_attempts=1) as service:
+        service.claude.script(Script.error(500, "api_error", "Oh"), Script.error(401, "authentication_error", "No"))
+        statuses = []
 
-    for _ in range(2):
-        topic_id = await service.topic()
-        await service.generate(topic_id)
-        statuses.append(checked(await service.ended(topic_id), status="failed", artifact_id=None, **ENDED_AND_WHOLE))
+        for _ in range(2):
+            topic_id = await service.topic()
+            await service.generate(topic_id)
+            ended = await service.ended(topic_id)
+            statuses.append(checked(ended, status="failed", artifact_id=None, **ENDED_AND_WHOLE))
 
     assert [status["error_code"] for status in statuses] == ["claude_unavailable", "claude_auth"]
     assert [status["retryable"] for status in statuses] == [True, False]
     assert statuses[1]["error_message"] == "Claude API key rejected"
 
 
+async def test_a_generation_that_waits_for_claude_says_until_when_and_uses_up_no_attempt(service: Service) -> None:
+    service.claude.script(Script.error(529, "overloaded_error", "Overloaded", retry_after=60))
+    await service.generate(await service.topic())
+
+    status = checked(await service.wait_until(1, "generating", phase="waiting"), attempt=1, **NO_ERROR)
+
+    assert status["retry_at"] > status["started_at"]
+
+
+async def test_a_generation_that_tries_again_tells_which_attempt_it_is(start: Start) -> None:
+    async with start(backoff_seconds=0.001) as service:
+        service.claude.script(*[Script.error(500, "api_error", "Oh")] * 2)
+        await service.generate(await service.topic())
+
+        checked(await service.ended(1), status="completed", attempt=3, **NO_ERROR)
+
+
 async def test_a_cancelled_generation_is_no_failure(service: Service) -> None:
-    await held_call(service, 5)
+    await held_call(service, 1)
 
     await service.http.post("/api/topics/1/cancel")
 
@@ -180,7 +198,7 @@ async def test_a_cancelled_generation_is_no_failure(service: Service) -> None:
 
 
 async def test_the_same_status_has_the_same_strong_etag_and_another_has_another(service: Service) -> None:
-    await held_call(service, 5)
+    await held_call(service, 1)
     await service.wait_until(1, "generating", phase="writing")
     before = [await poll(service, 1) for _ in range(2)]
     await service.http.post("/api/topics/1/cancel")
@@ -215,7 +233,7 @@ async def test_any_other_known_status_is_answered_whole(service: Service) -> Non
 
 async def test_only_an_unfinished_status_says_when_to_come_back_and_is_not_stored(service: Service) -> None:
     idle = await poll(service, await service.topic())
-    await held_call(service, 5)
+    await held_call(service, 1)
     unfinished = await poll(service, 2)
     unchanged = await poll(service, 2, unfinished.headers["etag"])
     await service.http.post("/api/topics/2/cancel")
@@ -229,7 +247,7 @@ async def test_only_an_unfinished_status_says_when_to_come_back_and_is_not_store
 
 
 async def test_a_long_poll_is_answered_at_the_change(service: Service) -> None:
-    await held_call(service, 5)
+    await held_call(service, 1)
     await service.wait_until(1, "generating", phase="writing")
 
     (answer,) = await waiting(service, 1, lambda: service.http.post("/api/topics/1/cancel"))
@@ -239,7 +257,7 @@ async def test_a_long_poll_is_answered_at_the_change(service: Service) -> None:
 
 
 async def test_all_who_wait_are_answered_at_the_change(service: Service) -> None:
-    await held_call(service, 5)
+    await held_call(service, 1)
     await service.wait_until(1, "generating", phase="writing")
 
     answers = await waiting(service, 20, lambda: service.http.post("/api/topics/1/cancel"))
@@ -259,7 +277,7 @@ async def test_an_idle_topic_can_be_waited_for_as_well(service: Service) -> None
 
 async def test_a_change_of_one_topic_wakes_nobody_who_waits_for_another(service: Service) -> None:
     for _ in range(2):
-        await held_call(service, 5)
+        await held_call(service, 1)
     await service.wait_until(1, "generating", phase="writing")
     etag = (await poll(service, 1)).headers["etag"]
 
@@ -277,7 +295,7 @@ async def test_a_change_of_one_topic_wakes_nobody_who_waits_for_another(service:
 async def test_who_waits_for_a_topic_that_is_deleted_is_told_that_it_was_cancelled_or_is_gone(
     service: Service,
 ) -> None:
-    await held_call(service, 5)
+    await held_call(service, 1)
     await service.wait_until(1, "generating", phase="writing")
 
     answers = await waiting(service, 3, lambda: service.http.delete("/api/topics/1"))
@@ -299,7 +317,7 @@ async def test_who_waits_for_an_idle_topic_that_is_deleted_gets_a_404(service: S
 
 async def test_who_waits_is_answered_when_the_server_is_about_to_stop(start: Start) -> None:
     async with start(drain_seconds=60) as service:
-        await held_call(service, 5)
+        await held_call(service, 1)
         await service.wait_until(1, "generating", phase="writing")
 
         async def stop() -> None:
@@ -379,7 +397,7 @@ async def test_a_wait_that_is_no_number_from_0_to_60_is_a_422(service: Service) 
 
 async def test_who_waits_takes_no_thread(start: Start) -> None:
     async with start(max_threads=4) as service:
-        await held_call(service, 5)
+        await held_call(service, 1)
         await service.wait_until(1, "generating", phase="writing")
         idle = await service.topic()
 
@@ -395,7 +413,7 @@ async def test_who_waits_takes_no_thread(start: Start) -> None:
 
 
 async def test_the_end_is_the_same_byte_for_byte_at_once_and_after_a_restart(start: Start) -> None:
-    async with start() as service:
+    async with start(max_attempts=1) as service:
         service.claude.script(Script(thinking=2), Script.error(500, "api_error", "No 이유"))
         service.claude.default = Script(hold=trio.Event(), hold_at=20)
         for topic_id in (1, 2, 3):
@@ -440,7 +458,7 @@ async def test_the_end_that_a_waiting_client_is_told_first_is_the_one_that_stays
 async def test_the_history_has_every_generation_newest_first_each_shaped_as_a_status(service: Service) -> None:
     topic_id = await service.topic()
     service.claude.script(Script(), Script.error(400, "invalid_request_error", "No"))
-    service.claude.default = Script(hold=trio.Event(), hold_at=5)
+    service.claude.default = Script(hold=trio.Event(), hold_at=1)
     for _ in range(2):
         await service.generate(topic_id)
         await service.ended(topic_id)

@@ -221,6 +221,11 @@ async def test_a_list_can_be_of_one_status(service: Service) -> None:
     assert (await service.http.get(f"/api/topics/{idle}")).json()["data"]["status"] == "idle"
 
 
+async def test_a_search_is_refused_rather_than_overlooked(service: Service) -> None:
+    for query in ("q=tides", "q="):
+        assert pointers(await service.http.get(f"/api/topics?{query}")) == ["/q"]
+
+
 async def test_a_list_of_one_status_has_pages_too(service: Service) -> None:
     for number in range(3):
         await service.topic(f"Topic {number}")

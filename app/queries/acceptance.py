@@ -1,0 +1,151 @@
+"""Accepting a generation: its row, its words, its idempotency key. Races are decided here, by the database."""
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Any
+
+from sqlite_utils import Database
+
+from app.errors import GenerationInProgress, IdempotencyKeyReused, NotFound, NothingToResume
+from app.models import Generation, GenerationId, Kind, Order, StatusName, Tokens, TopicId, UserId, later, now
+from app.queries import texts
+from app.queries.generations import COLUMNS, generation_of, latest_generation, set_topic_status
+from app.report import expected_characters, sections
+
+KEY_LIFETIME = 24 * 3600
+"""Seconds for which an idempotency key is remembered."""
+
+HISTORY_SIZE = 20
+"""How many past reports of a language tell how long a section gets."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An idempotency key, who sent it, and what it was sent with."""
+
+    user_id: UserId
+    key: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a 202 says. `generation` is None when it repeats an earlier 202, whose words these are."""
+
+    topic_id: TopicId
+    generation_id: GenerationId
+    status: StatusName
+    generation: Generation | None
+
+
+def accept_generation(
+    db: Database, topic_id: TopicId, order: Order, model: str, status: StatusName, key: Key | None
+) -> Accepted:
+    """Insert a generation with all that is needed to run it, and remember the key.
+
+    A resumed one takes over the words and the text of the topic's latest, which failed or was cancelled.
+    `status` is `generating` when a slot is held for it already (its first attempt has begun), otherwise `queued`.
+    Raises NotFound, GenerationInProgress, NothingToResume or IdempotencyKeyReused; then nothing is changed.
+    """
+    if key and (replayed := remembered(db, key)):
+        return replayed
+    rows = db.query(
+        """
+        UPDATE topics SET topic = COALESCE(:topic, topic), plan = COALESCE(:plan, plan), updated_at = :now
+        WHERE id = :id RETURNING id, user_id, topic, plan, language
+        """,
+        {"id": topic_id, "topic": order.topic, "plan": order.plan, "now": now()},
+    )
+    topic = next(iter(rows), None)
+    if topic is None:
+        raise NotFound
+    earlier = latest_generation(db, topic_id)
+    words = _resumed(earlier) if order.resume else {**topic, "instructions": order.instructions, "mode": order.mode}
+    try:
+        generation = _insert(db, words, model, status)
+    except sqlite3.IntegrityError as error:  # the index that allows one unfinished generation a topic
+        if earlier is None or not earlier.status.unfinished:
+            raise
+        raise GenerationInProgress.of(topic_id, earlier.id) from error
+    if earlier and order.resume:
+        texts.move_text(db, earlier.id, generation.id)
+    elif earlier:
+        texts.drop_text(db, earlier.id)
+    set_topic_status(db, generation)
+    if key:
+        _remember(db, key, generation)
+    return Accepted(topic_id, generation.id, status, generation)
+
+
+def remembered(db: Database, key: Key) -> Accepted | None:
+    """Return what this key was answered within the last day. Raises IdempotencyKeyReused for another request."""
+    sql = """
+        SELECT fingerprint, topic_id, generation_id, status FROM idempotency_keys
+        WHERE user_id = :user_id AND key = :key AND created_at > :oldest
+    """
+    rows = db.query(sql, {"user_id": key.user_id, "key": key.key, "oldest": later(-KEY_LIFETIME)})
+    row = next(iter(rows), None)
+    if row is None:
+        return None
+    if row["fingerprint"] != key.fingerprint:
+        raise IdempotencyKeyReused
+    return Accepted(row["topic_id"], row["generation_id"], StatusName(row["status"]), None)
+
+
+def _resumed(earlier: Generation | None) -> dict[str, Any]:
+    """Return the words of a generation that goes on from an earlier one. Raises NothingToResume."""
+    if earlier is None or earlier.status is StatusName.COMPLETED:
+        raise NothingToResume
+    names = ("topic", "plan", "language", "instructions", "mode", "user_id")
+    return {name: getattr(earlier, name) for name in names} | {"id": earlier.topic_id}
+
+
+def _insert(db: Database, topic: dict[str, Any], model: str, status: StatusName) -> Generation:
+    created = now()
+    begun = status is StatusName.GENERATING
+    typical = _typical_section(db, topic["language"])
+    parameters = {
+        "topic_id": topic["id"],
+        "user_id": topic["user_id"],
+        "kind": Kind.REPORT,
+        "status": status,
+        "topic": topic["topic"],
+        "plan": topic["plan"],
+        "language": topic["language"],
+        "instructions": topic["instructions"],
+        "model": model,
+        "mode": topic["mode"],
+        "attempt": int(begun),
+        "sections_total": len(sections(topic["plan"])),
+        "expected_characters": expected_characters(topic["plan"], topic["language"], typical),
+        "created_at": created,
+        "started_at": created if begun else None,
+    }
+    columns = ", ".join(parameters)
+    values = ", ".join(f":{name}" for name in parameters)
+    sql = f"INSERT INTO generations ({columns}) VALUES ({values}) RETURNING {COLUMNS}"
+    return generation_of(next(iter(db.query(sql, parameters))), Tokens())
+
+
+def _typical_section(db: Database, language: str) -> int | None:
+    sql = """
+        SELECT characters, sections_total FROM generations
+        WHERE language = :language AND status = 'completed' ORDER BY id DESC LIMIT :size
+    """
+    rows = db.query(sql, {"language": language, "size": HISTORY_SIZE})
+    lengths = sorted(row["characters"] // row["sections_total"] for row in rows if row["sections_total"])
+    return lengths[len(lengths) // 2] if lengths else None
+
+
+def _remember(db: Database, key: Key, generation: Generation) -> None:
+    db.execute("DELETE FROM idempotency_keys WHERE created_at <= :oldest", {"oldest": later(-KEY_LIFETIME)})
+    db.execute(
+        """
+        INSERT INTO idempotency_keys (user_id, key, fingerprint, topic_id, generation_id, status, created_at)
+        VALUES (:user_id, :key, :fingerprint, :topic_id, :generation_id, :status, :now)
+        """,
+        {
+            "user_id": key.user_id, "key": key.key, "fingerprint": key.fingerprint, "topic_id": generation.topic_id,
+            "generation_id": generation.id, "status": generation.status, "now": now(),
+        },
+    )  # fmt: skip

@@ -1,0 +1,129 @@
+"""Writes strands: calls Claude until a strand is whole, and tries again as long as patience lasts."""
+
+import logging
+from dataclasses import replace
+
+from anyio import current_time, fail_after, sleep
+
+from app.claude import Claude
+from app.draft import Draft
+from app.errors import ClaudeStream, ClaudeUnavailable, Failure, Refused
+from app.gate import Gate
+from app.job import Job
+from app.ledger import Call
+from app.models import Generation, Mode, Phase, later
+from app.patience import Limits, Patience
+from app.prompts import Prompt
+from app.store import Store
+from app.text import Strand
+
+log = logging.getLogger("longhand.generate")
+
+WHOLE = frozenset({"end_turn", "stop_sequence"})
+CUT_SHORT = frozenset({"max_tokens", "model_context_window_exceeded", "pause_turn"})
+"""Why Claude stops: the answer is whole, or it is to be gone on from."""
+
+NOTICE = "> This {text} ends here: it was gone on from as often as is allowed, and the rest is not written."
+NOTICE_KOREAN = "> 이 {text} 여기서 끝나요. 이어 쓸 수 있는 횟수를 다 써서 뒷부분은 쓰지 못했어요."
+
+
+class Writer:
+    """Writes the strands of one generation.
+
+    Promises:
+    - A strand goes on from what is written of it: after a break, a time-out in mid-report, an answer that was cut
+      short, or a restart. Nothing that stands is asked for again.
+    - While it waits because Claude is limiting, its place is given back and no attempt is used up.
+    """
+
+    def __init__(self, job: Job, draft: Draft, store: Store, claude: Claude, gate: Gate, limits: Limits) -> None:
+        self._job = job
+        self._draft = draft
+        self._store = store
+        self._claude = claude
+        self._gate = gate
+        self._limits = limits
+
+    async def write(self, strand: Strand, prompt: Prompt) -> None:
+        """Write a strand until it is whole. Raises a Failure when patience is at its end, or Superseded."""
+        with self._job.place.writing():
+            await self._write(strand, prompt)
+
+    async def _write(self, strand: Strand, prompt: Prompt) -> None:
+        patience = Patience(self._limits)
+        continuations = 0
+        while not strand.done:
+            before = strand.written
+            try:
+                stop_reason = await self._call(strand, prompt, patience)
+                if stop_reason == "refusal":
+                    raise Refused
+                if stop_reason in WHOLE and strand.written:
+                    await self._draft.finished(strand)
+                elif stop_reason in CUT_SHORT and strand.written > before:
+                    continuations += 1
+                    patience.forget()
+                    if continuations > self._limits.max_continuations:
+                        await self._end_partial(strand)
+                else:
+                    raise ClaudeStream
+            except Failure as failure:
+                await self._pause(strand, patience, failure, brought_text=strand.written > before)
+
+    async def _call(self, strand: Strand, prompt: Prompt, patience: Patience) -> str:
+        """Ask Claude once, when it is our turn: in a place to run, and behind the gate."""
+        await self._job.place.wait()
+        while not self._gate.free:
+            await self._wait_at_the_gate(patience)
+            await self._job.place.wait()
+        with self._gate.turn() as taken:  # no await since it was found free: nobody else has the turn
+            call = Call(self._job, self._draft, strand, self._store, taken)
+            return await call.run(self._claude, prompt.after(str(strand.text) if strand.written else ""))
+
+    async def _wait_at_the_gate(self, patience: Patience) -> None:
+        """Wait while Claude is limiting, without a place to run."""
+        began = current_time()
+        try:
+            with self._job.place.pausing(), fail_after(max(self._limits.max_wait - patience.waited, 0)):
+                while not self._gate.free:
+                    self._draft.show(Phase.WAITING, later(self._gate.seconds))
+                    await self._gate.change()
+        except TimeoutError as error:
+            raise ClaudeUnavailable("it limited new requests for too long", limiting=True) from error
+        finally:
+            patience.waited += current_time() - began
+
+    async def _pause(self, strand: Strand, patience: Patience, failure: Failure, *, brought_text: bool) -> None:
+        """Wait before the next call, or raise the failure when patience is at its end."""
+        generation = self._job.generation
+        has_text = self._draft.text.characters > 0
+        pause = patience.after(failure, brought_text=brought_text, has_text=has_text, resumes=generation.resumes)
+        if pause is None:
+            raise failure
+        if pause.limiting:
+            self._gate.close(pause.seconds)  # before any await, so that no other call starts meanwhile
+            await self._draft.keep()
+            return
+        goes_on = int(strand.written > 0)
+        self._job.generation = replace(generation, retries=generation.retries + 1, resumes=generation.resumes + goes_on)
+        log.warning(
+            "[BACKGROUND] Trying again topic=%s generation=%s section=%s in=%.1fs after=%s",
+            generation.topic_id, generation.id, strand.number, pause.seconds, failure,
+        )  # fmt: skip
+        await self._draft.keep()
+        self._draft.show_again()
+        await sleep(pause.seconds)
+
+    async def _end_partial(self, strand: Strand) -> None:
+        """Close a strand that was gone on from as often as is allowed, and say so in the report."""
+        strand.text.add(f"\n\n{notice(self._job.generation)}")
+        self._job.partial = True
+        await self._draft.finished(strand)
+
+
+def notice(generation: Generation) -> str:
+    """Return what stands at the end of a text that was gone on from as often as is allowed."""
+    in_one = generation.mode is Mode.SINGLE
+    if generation.language.partition("-")[0].lower() == "ko":
+        return NOTICE_KOREAN.format(text="보고서는" if in_one else "절은")
+    return NOTICE.format(text="report" if in_one else "section")
