@@ -149,12 +149,11 @@ class Reader:
             fields[name] = value
         if "retry" in fields:
             self.retry = int(fields["retry"])
+        self.last_id = fields.get("id", self.last_id)  # kept from a block without data as well, as browsers do
         return Event(fields["event"], json.loads(fields["data"]), fields.get("id")) if "data" in fields else None
 
     def _keep(self, event: Event) -> None:
         self.events.append(event)
-        if event.id is not None:
-            self.last_id = event.id
         if event.name == "status" and event.data["generation_id"] != self.generation_id:
             self.generation_id, self.text = event.data["generation_id"], ""
         if event.name == "text":

@@ -13,10 +13,11 @@ from app.access import Access
 from app.directory import DATABASE
 from app.draft import PUBLISH_SECONDS
 from app.errors import DatabaseFailed
-from app.models import GenerationId, TopicId
+from app.models import TopicId
 from app.queries.users import digest
-from app.routes.events import QUIET_SECONDS, TOKEN_SECONDS, Position, status_events
+from app.routes.events import NOWHERE, TopicSource
 from app.routes.resource import Request
+from app.routes.streams import QUIET_SECONDS, TOKEN_SECONDS, events_of
 from app.status import StatusMap
 from app.store import Store
 from app.threads import Threads
@@ -743,7 +744,7 @@ class ForgetfulStore(Store):
 async def test_a_stream_outlives_a_database_that_cannot_be_used_for_a_while(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.routes.events.OUTAGE_SECONDS", 0.0)
+    monkeypatch.setattr("app.routes.streams.OUTAGE_SECONDS", 0.0)
     async with start() as service:
         topic_id = await completed(service)
     threads = Threads(4)
@@ -758,7 +759,8 @@ async def test_a_stream_outlives_a_database_that_cannot_be_used_for_a_while(
     )
 
     found = []
-    async for data in status_events(request, TopicId(topic_id), Position(GenerationId(0), 0), frozenset({"text"})):
+    source = TopicSource(request, TopicId(topic_id), NOWHERE, frozenset({"text"}))
+    async for data in events_of(source, request.state["statuses"], frozenset(), b"retry: 3000\n\n"):
         store.outages = 3
         found.append(data.partition(b"\n")[0])
     await store.close()
