@@ -74,6 +74,12 @@ class Reader:
                 return event
         return None
 
+    async def sign(self) -> None:
+        """Read one block that is no event: what a stream begins with, or a comment."""
+        block = await self._next_block()
+        assert block is not None, "the stream ended"
+        assert self._read(block) is None, f"this is an event: {block!r}"
+
     async def until(self, name: str, count: int = 1) -> list[Event]:
         """Return the events up to the `count`th with this name."""
         found: list[Event] = []
