@@ -10,14 +10,14 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from typing import Any, Protocol
 
 import anthropic
 import httpx2
 from anthropic import AsyncAnthropic, AsyncAPIResponse, DefaultAsyncHttpxClient
-from anyio import CancelScope, Event, Lock, current_time, move_on_after
+from anyio import CancelScope, current_time, move_on_after
 
 from app.errors import (
     ClaudeAuth,
@@ -29,16 +29,11 @@ from app.errors import (
 )
 from app.models import Tokens
 from app.offline import OfflineTransport
+from app.pace import STARTS_AT_ONCE, Pace, Turn
 from app.prompts import Prompt
 from app.settings import Settings
 from app.threads import Threads
 from app.wire import EventReader
-
-STARTS_AT_ONCE = 8
-"""How many calls may be between connect and first byte. Opening one costs about 2 ms of the loop's time."""
-
-START_SECONDS = 0.05
-"""After this long a call that still has no answer no longer holds up the next: it costs nothing while it waits."""
 
 END_SECONDS = 1.0
 """How long the response of a whole answer may take to end, for its connection to serve the next call."""
@@ -50,7 +45,6 @@ TOKEN_NAMES = {
     "cache_write": "cache_creation_input_tokens",
 }
 """Our names of the kinds of tokens, and the Messages API's."""
-
 
 LIMITING = frozenset({429, 529})
 """The statuses by which Claude asks everybody to wait: rate limited, and overloaded."""
@@ -65,42 +59,11 @@ class Listener(Protocol):
     def thinking(self) -> None:
         """Claude thinks; no text comes meanwhile."""
 
-    async def counted(self, tokens: Tokens) -> None:
-        """The tokens of this call so far."""
+    async def counted(self, tokens: Tokens, *, final: bool) -> None:
+        """The tokens of this call so far; `final`: no more will be told."""
 
     async def piece(self, text: str) -> None:
         """A piece of the answer's text."""
-
-
-@dataclass(slots=True)
-class _Turn:
-    """One call's turn to start."""
-
-    began: float
-    answered: Event
-
-
-class Pace:
-    """Paces the starts of calls, so that a burst of them never stalls the loop.
-
-    Promise: a call starts only when, of the calls before it, at most `STARTS_AT_ONCE` - 1 began less than
-    `START_SECONDS` ago and have no answer yet. First come, first served.
-    """
-
-    def __init__(self) -> None:
-        self._line = Lock()
-        self._starting: deque[_Turn] = deque()
-
-    async def turn(self) -> _Turn:
-        async with self._line:
-            if len(self._starting) >= STARTS_AT_ONCE:
-                first = self._starting[0]
-                with move_on_after(first.began + START_SECONDS - current_time()):
-                    await first.answered.wait()
-                self._starting.popleft()
-            turn = _Turn(current_time(), Event())
-            self._starting.append(turn)
-            return turn
 
 
 class Claude:
@@ -132,7 +95,7 @@ class Claude:
             turn.answered.set()
         raise ClaudeTimeout
 
-    async def _stream(self, prompt: Prompt, listener: Listener, patience: CancelScope, turn: _Turn) -> str:
+    async def _stream(self, prompt: Prompt, listener: Listener, patience: CancelScope, turn: Turn) -> str:
         async with AsyncExitStack() as stack:
             with _failures():
                 response = await stack.enter_async_context(self._call(prompt))
@@ -146,7 +109,7 @@ class Claude:
                     text = answer.read(*await events.next())
                 patience.deadline = inf
                 if answer.changed:
-                    await listener.counted(answer.tokens)
+                    await listener.counted(answer.tokens, final=bool(answer.stop_reason))
                 if answer.thinking:
                     listener.thinking()
                 if text:

@@ -1,13 +1,14 @@
 """A report while it is written: its progress, what is kept of it, what of it is shown."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 
 from anyio import Event, Lock, current_time
 
 from app.errors import DatabaseFailed
 from app.job import Job
-from app.models import Generation, Mode, Phase, later
+from app.models import CallId, Generation, Mode, Phase, later
 from app.prompts import conclusion
 from app.queries import texts
 from app.queries.texts import KeptStrand, Piece
@@ -55,9 +56,11 @@ class Draft:
         self._had = text.characters
         self._unkept = self._untried = 0
         self._unseen = False
+        self._takes_text = True
         self._keeping = Lock()
+        self._calls: dict[CallId, Callable[[], int | None]] = {}
         self.first_text = Event()
-        job.text, job.publish = text, self.publish_in_a_lull
+        job.text, job.publish = text, self
         statuses.show_text(job.generation, text)
         self._measure()
 
@@ -73,7 +76,7 @@ class Draft:
         self._measure()
         self._unseen = True
         show = self._phase is not Phase.WRITING or now - self._shown_at >= PUBLISH_SECONDS
-        if self._overdue or (show and self._has_readers):
+        if self._overdue or (show and self._is_awaited):
             await self.keep()
         if show:
             self._unseen = False
@@ -84,17 +87,21 @@ class Draft:
 
         Raises nothing: what is wrong with a text, or with who owns it, the job finds out by itself.
         """
-        waiting = self._unseen or self._overdue or (self._unkept and self._has_readers)
-        if waiting and current_time() - self._shown_at >= PUBLISH_SECONDS:
-            try:
-                if self._overdue or self._has_readers:
-                    await self.keep()
-            except Exception:  # noqa: BLE001 - one bad text must not cancel its siblings
-                self._job.publish = None
-                return
-            if not self._job.settled.is_set():  # it may have ended meanwhile
-                self._unseen = False
-                self.show_again()
+        try:
+            if self._overdue or self._is_awaited:
+                await self.keep()
+        except Exception:  # noqa: BLE001 - one bad text must not cancel its siblings
+            self._job.publish = None
+            return
+        if not self._job.settled.is_set():  # it may have ended meanwhile
+            self._unseen = False
+            self.show_again()
+
+    @property
+    def in_a_lull(self) -> bool:
+        """Whether something waits to be shown or kept, and no text has come for a while that would take it along."""
+        waiting = self._unseen or self._overdue or self._is_awaited
+        return waiting and current_time() - self._shown_at >= PUBLISH_SECONDS
 
     @property
     def _overdue(self) -> bool:
@@ -103,11 +110,18 @@ class Draft:
         return too_long or self._untried >= CHECKPOINT_CHARACTERS
 
     @property
-    def _has_readers(self) -> bool:
-        return self._statuses.has_readers(self._job.generation.topic_id)
+    def _is_awaited(self) -> bool:
+        """Whether a reader waits for text to be kept; where the database fails, the next checkpoint is early enough."""
+        return self._unkept > 0 and self._takes_text and self._statuses.has_readers(self._job.generation.topic_id)
 
-    def end_call(self, strand: Strand, *, whole: bool) -> None:
+    def begin_call(self, strand: Strand, call_id: CallId, output: Callable[[], int | None]) -> None:
+        """A call on a strand begins; `output` tells its output tokens so far, which each checkpoint writes down."""
+        self._calls[call_id] = output
+        strand.begin_call()
+
+    def end_call(self, strand: Strand, call_id: CallId, *, whole: bool) -> None:
         """A call on a strand has ended: with a whole answer, or broken off."""
+        del self._calls[call_id]
         strand.end_call(whole=whole)
         self._measure()
 
@@ -123,6 +137,11 @@ class Draft:
     def writing(self) -> bool:
         """Whether text is coming."""
         return self._phase is Phase.WRITING
+
+    def waited(self) -> None:
+        """Claude is waited for no longer; what comes next is a call."""
+        if self._phase is Phase.WAITING:
+            self.show(Phase.PREPARING)
 
     def saving(self) -> None:
         """The text is whole and is being saved."""
@@ -143,14 +162,17 @@ class Draft:
         async with self._keeping:  # strands that are written side by side keep their text in turn
             self._tried_at, self._untried = current_time(), 0
             pieces, characters = unkept_pieces(self.text), self._unkept
+            outputs = {call_id: tokens for call_id, output in self._calls.items() if (tokens := output()) is not None}
             try:
-                await self._store.write(texts.keep_text, self._job.generation, pieces)
+                await self._store.write(texts.keep_text, self._job.generation, pieces, outputs)
             except DatabaseFailed:
+                self._takes_text = False
                 log.warning(
                     "[BACKGROUND] Checkpoint not written topic=%s generation=%s",
                     self._job.generation.topic_id, self._job.generation.id, exc_info=True,
                 )  # fmt: skip
             else:
+                self._takes_text = True
                 self._unkept -= characters  # more may have come meanwhile
                 mark_kept(self.text, pieces)
 
@@ -185,14 +207,18 @@ class Draft:
 
 
 def report_text(generation: Generation, kept: list[KeptStrand]) -> ReportText:
-    """Return a report's text as the store holds it: one strand, or one for each section, closing section included."""
+    """Return a report's text as the store holds it: one strand, or one for each section, closing section included.
+
+    Of a report that is to end now, no section is there that was not begun.
+    """
     if generation.mode is Mode.SINGLE:
         headings = {0: ""}
     else:
         headings = dict(enumerate([*sections(generation.plan), conclusion(generation.language)]))
     found = {strand.section: strand for strand in kept}
+    planned = () if generation.finish and found else range(max(generation.sections_total, 1))
     strands = []
-    for number in sorted({*range(max(generation.sections_total, 1)), *found} & set(headings)):
+    for number in sorted({*planned, *found} & set(headings)):
         strand = found.get(number, KeptStrand(number, "", done=False, seams=()))
         strands.append(Strand(number, headings[number], strand.text, done=strand.done, seams=strand.seams))
     return ReportText(generation.topic, strands)

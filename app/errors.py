@@ -204,6 +204,13 @@ class ClaudeUnavailable(Failure):
         self.retry_after = retry_after
 
 
+class ClaudeLimited(ClaudeUnavailable):
+    """Claude was limiting for longer than a generation waits in all."""
+
+    def __init__(self) -> None:
+        super().__init__("it limited new requests for too long", limiting=True)
+
+
 class ClaudeAuth(Failure):
     code, message, retryable = "claude_auth", "Claude API key rejected", False
 

@@ -1,18 +1,19 @@
 """The life of one generation: `produce` tells the story, `generate` gives the guarantee."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from anyio import Semaphore, create_task_group, move_on_after
 
 from app.claude import Claude
 from app.draft import Draft, report_text, unkept_pieces
-from app.errors import ClaudeStream, Superseded, failure_of, leaves
+from app.errors import ClaudeStream, Refused, Superseded, failure_of, leaves
 from app.files import Files
 from app.gate import Gate
 from app.job import Job
 from app.ledger import settle_calls
-from app.models import Generation, Mode, StatusName
+from app.models import Generation, Mode, StatusName, now
 from app.patience import Limits
 from app.prompts import closing_prompt, conclusion, finish_prompt, question, report_prompt, section_prompt
 from app.queries import artifacts, generations, texts
@@ -21,8 +22,8 @@ from app.queries.texts import Piece
 from app.report import filename
 from app.status import StatusMap
 from app.store import Store
-from app.text import Strand
-from app.writer import Writer, notice
+from app.text import ReportText, Strand
+from app.writer import Writer
 
 log = logging.getLogger("longhand.generate")
 
@@ -60,6 +61,7 @@ async def generate(job: Job, tools: Tools) -> None:
     finally:
         with move_on_after(FINAL_WRITE_SECONDS, shield=True):
             await conclude(job, completed, tools)
+        show_end(job, completed, tools)
 
 
 async def produce(job: Job, tools: Tools) -> Generation:
@@ -76,7 +78,7 @@ async def produce(job: Job, tools: Tools) -> Generation:
     await settle_calls(job, tools.store)
     generation, text = whole(job), f"{draft.text}\n"
     saved = await tools.files.save(generation.topic_id, generation.id, text)
-    version = Version(saved, filename(generation.topic), job.partial)
+    version = Version(saved, filename(generation.topic), generation.partial)
     # A cancel from here on either finds the report completed or has its file removed by `conclude`.
     return await tools.store.write(artifacts.save_report, generation, question(generation), text, version)
 
@@ -88,11 +90,9 @@ async def begin(job: Job, tools: Tools) -> Draft:
         job.generation = await tools.store.write(generations.claim_generation, job.generation)
         tools.statuses.mark_generating(job.generation)
     generation = job.generation
-    if generation.resumes > tools.limits.max_resumes:
+    text = report_text(generation, await tools.store.read(texts.kept_strands, generation.id))
+    if generation.resumes > tools.limits.max_resumes and not is_whole(text, generation):
         raise ClaudeStream
-    kept = await tools.store.read(texts.kept_strands, generation.id)
-    text = report_text(generation, kept)
-    job.partial = any(strand.done and str(strand.text).endswith(notice(generation)) for strand in text.strands)
     draft = Draft(job, text, tools.store, tools.statuses, tools.limits.checkpoint_seconds)
     log.info(
         "[BACKGROUND] Report generation started topic=%s generation=%s attempt=%s model=%s characters=%s",
@@ -125,9 +125,9 @@ async def write(job: Job, draft: Draft, writer: Writer, at_once: int) -> None:
 async def finish(job: Job, draft: Draft, writer: Writer) -> None:
     """End the report now: close what is in hand and write a closing section."""
     text = draft.text
-    if all(strand.done for strand in text.strands):
-        return  # it was whole already
-    job.partial = True
+    if is_whole(text, job.generation):
+        return
+    job.generation = replace(job.generation, partial=True)
     if job.generation.mode is Mode.SINGLE:
         await writer.write(text.strands[0], finish_prompt(job.generation))
         return
@@ -142,6 +142,13 @@ async def finish(job: Job, draft: Draft, writer: Writer) -> None:
     await writer.write(closing, prompt)
 
 
+def is_whole(text: ReportText, generation: Generation) -> bool:
+    """Whether nothing is left to write: every section, or the closing section of a report that ends early."""
+    done = {strand.number for strand in text.strands if strand.done}
+    planned = set(range(generation.sections_total)) if generation.mode is Mode.SECTIONS else {0}
+    return len(done) == len(text.strands) and (done >= planned or generation.sections_total in done)
+
+
 def closed_early(strands: list[Strand], generation: Generation) -> list[Strand]:
     """Return the sections that were begun and the closing section, which an earlier attempt may have begun as well."""
     begun = [strand for strand in strands if strand.written and strand.number < generation.sections_total]
@@ -152,15 +159,16 @@ def closed_early(strands: list[Strand], generation: Generation) -> list[Strand]:
 def whole(job: Job) -> Generation:
     """Return the generation with all its sections done, unless it ended early."""
     generation = job.generation
-    return generation if job.partial else replace(generation, sections_done=generation.sections_total)
+    return generation if generation.partial else replace(generation, sections_done=generation.sections_total)
 
 
 def note_failure(job: Job, errors: ExceptionGroup[Exception]) -> None:
     """Note why a generation failed, and log it, unless somebody else owns it now."""
-    error, *others = leaves(errors)
-    if any(isinstance(leaf, Superseded) for leaf in (error, *others)):
+    found = list(leaves(errors))
+    if any(isinstance(leaf, Superseded) for leaf in found):
         job.superseded = True
         return
+    error = next((leaf for leaf in found if isinstance(leaf, Refused)), found[0])  # its text must not stay
     job.failure = failure_of(error)
     log.error(
         "[BACKGROUND] Report generation failed topic=%s generation=%s error=%s",
@@ -169,17 +177,11 @@ def note_failure(job: Job, errors: ExceptionGroup[Exception]) -> None:
 
 
 async def conclude(job: Job, completed: Generation | None, tools: Tools) -> None:
-    """Record how a generation ended, unless that is done, and then show it."""
-    if completed is not None:
-        _log(job, "Report generation completed")
-        tools.statuses.mark_completed(completed)
-    elif job.superseded:
-        _log(job, "Report generation was taken over", logging.WARNING)
-    else:
+    """Record how a generation ended, unless that is done."""
+    if completed is None and not job.superseded:
         job.unrecorded = True  # what stays if the time is up below
-        await discard_file(job, tools)
+        await discard_file(job.generation, tools)
         await record(job, tools)
-        show_end(job, tools)
 
 
 async def record(job: Job, tools: Tools) -> None:
@@ -208,58 +210,72 @@ async def write_end(job: Job, tools: Tools) -> None:
     if job.generation.status is not StatusName.QUEUED and not job.cancel_requested:
         job.generation = await tools.store.write(generations.put_back_generation, job.generation, pieces)
     if job.cancel_requested:  # from the start, or while it was put back
-        job.generation = await write_cancel(job, tools, pieces)
+        job.generation = await write_cancel(job.generation, job.text, pieces, tools, keep_partial=job.keep_partial)
 
 
-async def write_cancel(job: Job, tools: Tools, pieces: list[Piece]) -> Generation:
-    """End a generation as cancelled, with the partial report if that was asked for and there is text."""
-    version = await save_partial(job, tools) if job.keep_partial else None
+async def write_cancel(
+    generation: Generation, text: ReportText | None, pieces: Sequence[Piece], tools: Tools, *, keep_partial: bool
+) -> Generation:
+    """End a generation as cancelled, with the partial report if that was asked for and there is text.
+
+    `text` is None where this attempt had not begun, `pieces` what the store does not hold yet. Raises DatabaseFailed,
+    or Superseded.
+    """
+    version = await save_partial(generation, text, tools) if keep_partial else None
     if version is None:
-        return await tools.store.write(generations.cancel_generation, job.generation, pieces)
+        return await tools.store.write(generations.cancel_generation, generation, pieces)
     try:
-        return await tools.store.write(artifacts.save_partial, job.generation, pieces, version)
+        return await tools.store.write(artifacts.save_partial, generation, pieces, version)
     except BaseException:
         with move_on_after(FINAL_WRITE_SECONDS, shield=True):
-            await discard_file(job, tools)
+            await discard_file(generation, tools)
         raise
 
 
-async def save_partial(job: Job, tools: Tools) -> Version | None:
+async def save_partial(generation: Generation, text: ReportText | None, tools: Tools) -> Version | None:
     """Save what was written so far, by an earlier attempt where this one had not begun.
 
     None when there is nothing, or no file can be written: the cancel holds all the same. Raises DatabaseFailed.
     """
-    generation = job.generation
-    text = job.text or report_text(generation, await tools.store.read(texts.kept_strands, generation.id))
+    text = text or report_text(generation, await tools.store.read(texts.kept_strands, generation.id))
     if not text.characters:
         return None
     try:
         saved = await tools.files.save(generation.topic_id, generation.id, f"{text}\n")
     except OSError:
-        _log(job, "Partial report not saved", logging.ERROR, error=True)
+        _log(generation, "Partial report not saved", logging.ERROR, error=True)
         return None
     return Version(saved, filename(generation.topic), partial=True)
 
 
-def show_end(job: Job, tools: Tools) -> None:
-    """Show how a generation ended that is not completed."""
+def show_end(job: Job, completed: Generation | None, tools: Tools) -> None:
+    """Show how a generation ended, recorded or not; it will be recorded with the time that is shown."""
+    if completed is not None:
+        _log(job.generation, "Report generation completed")
+        tools.statuses.mark_completed(completed)
+        return
+    if job.superseded:
+        _log(job.generation, "Report generation was taken over", logging.WARNING)
+        return
+    if job.failure is not None or job.cancel_requested:
+        job.generation = replace(job.generation, completed_at=job.generation.completed_at or now())
     if job.failure is not None:
         tools.statuses.mark_failed(job.generation, job.failure)
     elif job.cancel_requested:
-        _log(job, "Report generation cancelled")
+        _log(job.generation, "Report generation cancelled")
         tools.statuses.mark_cancelled(job.generation)
     elif not job.unrecorded:
         tools.statuses.mark_queued(job.generation)
 
 
-async def discard_file(job: Job, tools: Tools) -> None:
+async def discard_file(generation: Generation, tools: Tools) -> None:
     """Remove what an attempt may have left of the report's file."""
     try:
-        await tools.files.discard(job.generation.topic_id, job.generation.id)
+        await tools.files.discard(generation.topic_id, generation.id)
     except OSError:
-        _log(job, "File not removed", logging.ERROR, error=True)
+        _log(generation, "File not removed", logging.ERROR, error=True)
 
 
-def _log(job: Job, what: str, level: int = logging.INFO, *, error: bool = False) -> None:
-    names = job.generation.topic_id, job.generation.id
+def _log(generation: Generation, what: str, level: int = logging.INFO, *, error: bool = False) -> None:
+    names = generation.topic_id, generation.id
     log.log(level, "[BACKGROUND] %s topic=%s generation=%s", what, *names, exc_info=error)

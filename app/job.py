@@ -1,7 +1,7 @@
 """A generation in hand: what its task, its runner and its draft know of it together."""
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from anyio import CancelScope, Event
 
@@ -12,6 +12,17 @@ from app.slots import Place
 from app.text import ReportText
 
 
+class Publisher(Protocol):
+    """Shows and keeps what would otherwise wait for the next text."""
+
+    @property
+    def in_a_lull(self) -> bool:
+        """Whether there is something to publish."""
+
+    async def publish_in_a_lull(self) -> None:
+        """Publish it. Raises nothing."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     """One unfinished generation of this process.
@@ -19,7 +30,7 @@ class Job:
     `generation` is always the newest value, progress included, and `text` what is written so far, once it is loaded;
     `publish` shows what a lull would leave unseen. `scope` is the whole job, `writing` the part of it that a request
     to finish cuts short. `cancel_requested` tells a user's cancel from a stop of the server, `keep_partial` and
-    `finish_requested` are the other forms of a cancel, and `partial` says that the report ends before its plan.
+    `finish_requested` are the other forms of a cancel.
     `tokens` are those of each call of this attempt, `unclosed` what the ledger could not be told yet of calls that have
     ended. `settled` is set once the end was recorded, or could not be: then `unrecorded` is set, the status map shows
     the end, and the store still has to be told. `superseded`: somebody else owns the generation now.
@@ -28,14 +39,13 @@ class Job:
     generation: Generation
     place: Place
     text: ReportText | None = None
-    publish: Callable[[], Awaitable[None]] | None = None
+    publish: Publisher | None = None
     scope: CancelScope = field(default_factory=CancelScope)
     writing: CancelScope = field(default_factory=CancelScope)
     settled: Event = field(default_factory=Event)
     cancel_requested: bool = False
     finish_requested: bool = False
     keep_partial: bool = False
-    partial: bool = False
     tokens: dict[object, Tokens] = field(default_factory=dict)
     failure: Failure | None = None
     unclosed: list[tuple[CallId, CallEnd]] = field(default_factory=list)

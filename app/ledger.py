@@ -28,8 +28,8 @@ class Call:
 
     Promises: its row is opened before anything is asked of Claude, holds what Claude has told so far even after a kill,
     and is closed as completed, failed, cancelled or interrupted. Where Claude never told the final count, the output is
-    estimated from the text that came, and the row says so. What the database does not take at the end of a call stays
-    with the job, for `settle_calls`.
+    estimated from the text that came (after a kill: that was kept), and the row says so. What the database does not
+    take at the end of a call stays with the job, for `settle_calls`.
     """
 
     def __init__(self, job: Job, draft: Draft, strand: Strand, store: Store, taken: Callable[[], None]) -> None:
@@ -42,6 +42,7 @@ class Call:
         self._request_id: str | None = None
         self._call_id: CallId | None = None
         self._thinks = False
+        self._told_all = False
         self._bytes = 0
         self._began = current_time()
         self._first_at: float | None = None
@@ -51,7 +52,7 @@ class Call:
         generation = self._job.generation
         self._call_id = await self._store.write(usage.open_call, generation, generation.kind)
         self._began = current_time()
-        self._strand.begin_call()
+        self._draft.begin_call(self._strand, self._call_id, self.output)
         state, stop_reason = None, None
         try:
             stop_reason = await claude.write(prompt, self)
@@ -61,7 +62,7 @@ class Call:
             self._request_id = self._request_id or getattr(error, "request_id", None)
             raise
         finally:
-            self._draft.end_call(self._strand, whole=stop_reason is not None)
+            self._draft.end_call(self._strand, self._call_id, whole=stop_reason is not None)
             with CancelScope(shield=True):  # what it cost is told whatever happens; the store bounds the wait
                 await self._close(state, stop_reason)
         return stop_reason
@@ -76,8 +77,9 @@ class Call:
             self._thinks = True
             self._draft.show(Phase.THINKING)
 
-    async def counted(self, tokens: Tokens) -> None:
+    async def counted(self, tokens: Tokens, *, final: bool) -> None:
         self._tokens = tokens
+        self._told_all = final
         self._show_tokens()
         assert self._call_id is not None
         try:
@@ -96,16 +98,14 @@ class Call:
         """Close the row; without a state the call was cut off: by the server's stop, by the user or by a sibling."""
         stopped = self._job.scope.cancel_called and not self._job.cancel_requested
         cut = CallState.INTERRUPTED if stopped else CallState.CANCELLED
-        if stop_reason is None and self._tokens.output is not None:
-            estimate = max(self._tokens.output, self._bytes // BYTES_A_TOKEN)
-            self._tokens = replace(self._tokens, output=estimate)
+        self._tokens = replace(self._tokens, output=self.output())
         self._show_tokens()
         end = CallEnd(
             state=state or cut,
             request_id=self._request_id,
             stop_reason=stop_reason,
             tokens=self._tokens,
-            estimated=stop_reason is None and self._tokens != Tokens(),
+            estimated=not self._told_all and self._tokens != Tokens(),
             latency_ms=round((current_time() - self._began) * 1000),
             first_token_ms=None if self._first_at is None else round((self._first_at - self._began) * 1000),
         )
@@ -115,6 +115,11 @@ class Call:
             await settle_calls(self._job, self._store)
         except DatabaseFailed:
             log.warning("[BACKGROUND] Ledger row %s not closed yet", self._call_id, exc_info=True)
+
+    def output(self) -> int | None:
+        """Return the output tokens so far: as Claude told them, or estimated; None before it told of any."""
+        told = self._tokens.output
+        return told if told is None or self._told_all else max(told, self._bytes // BYTES_A_TOKEN)
 
     def _show_tokens(self) -> None:
         """Count this call into the generation's tokens, in the place of what it counted before."""
@@ -131,6 +136,6 @@ async def settle_calls(job: Job, store: Store) -> None:
         ended = job.unclosed.pop()
         try:
             await store.write(usage.close_call, *ended)
-        except DatabaseFailed:
+        except BaseException:
             job.unclosed.append(ended)
             raise

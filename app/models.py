@@ -128,8 +128,9 @@ class Generation:
 
     `attempt` is the fence: every change of a running generation names it, and a change that names an older one
     finds no row. `retries` counts the further tries within an attempt, `resumes` how often the text was
-    gone on from in all. `finish`: an end now was asked for. `expected_characters` is what progress is measured against.
-    `topic` is what it is written about; `title` is what its topic is called by now, None where that is the same.
+    gone on from in all. `finish`: an end now was asked for; `partial`: the text ends before its plan.
+    `expected_characters` is what progress is measured against. `topic` is what it is written about; `title` is what
+    its topic is called by now, None where that is the same.
     """
 
     id: GenerationId
@@ -147,6 +148,7 @@ class Generation:
     retries: int
     resumes: int
     finish: bool
+    partial: bool
     characters: int
     expected_characters: int
     sections_done: int

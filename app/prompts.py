@@ -52,8 +52,8 @@ Your answer was interrupted. It ended with:
 <ending>{ending}</ending>
 
 The report is to end now. Go on from exactly there, close the section in hand in a few sentences, and end with a short \
-closing section under a `## ` heading of its own. Begin none of the other sections that the outline has left. Repeat \
-nothing, and say nothing about the interruption."""
+closing section under a `## ` heading of its own; where that has begun already, only finish it. Begin none of the \
+other sections that the outline has left. Repeat nothing, and say nothing about the interruption."""
 
 FINISH_SECTION = """\
 Your answer was interrupted. It ended with:

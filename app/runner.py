@@ -17,7 +17,7 @@ from app.errors import (
     ShuttingDown,
     TooManyGenerations,
 )
-from app.generate import Tools, generate, record
+from app.generate import Tools, generate, record, write_cancel
 from app.job import Job
 from app.models import Generation, Order, StatusName, Topic, TopicId, UserId
 from app.queries import acceptance, generations, topics
@@ -59,8 +59,8 @@ class Runner:
     async def start(self, topic: Topic, order: Order, key: Key | None) -> Accepted:
         """Accept a generation and run it in the background.
 
-        Raises GenerationInProgress, IdempotencyKeyReused, TooManyGenerations, QueueFull, ShuttingDown, NotFound or
-        DatabaseFailed; then nothing has happened.
+        Raises Invalid, GenerationInProgress, IdempotencyKeyReused, TooManyGenerations, QueueFull, ShuttingDown,
+        NotFound or DatabaseFailed; then nothing has happened.
         """
         async with self._turn(topic.id):
             if key and (replayed := await self._tools.store.read(acceptance.remembered, key)):
@@ -69,9 +69,8 @@ class Runner:
             accepted = None
             try:
                 status = StatusName.GENERATING if place.granted else StatusName.QUEUED
-                model = order.model or self._settings.model
                 accepted = await self._tools.store.write(
-                    acceptance.accept_generation, topic.id, order, model, status, key
+                    acceptance.accept_generation, topic.id, order, self._settings.model, status, key
                 )
                 # No await between the committed row and the spawn: nobody can cancel us here.
                 if accepted.generation:
@@ -159,9 +158,10 @@ class Runner:
         """For ever: show what Claude has written just before it fell silent."""
         while True:
             await sleep(PUBLISH_SECONDS)
-            for job in list(self._jobs.values()):
-                if job.publish is not None and not job.settled.is_set():
-                    await job.publish()
+            async with create_task_group() as task_group:
+                for job in self._jobs.values():
+                    if job.publish and job.publish.in_a_lull and not job.settled.is_set():
+                        task_group.start_soon(job.publish.publish_in_a_lull)
 
     def _take_place(self, topic: Topic) -> Place:
         """Check the limits and take a ticket, in one step that nobody can come between."""
@@ -219,7 +219,7 @@ class Runner:
     async def _cancel(self, topic_id: TopicId, *, keep_partial: bool = False) -> bool:
         job = self._jobs.get(topic_id)
         if job is None:
-            return self.draining and await self._tools.store.write(generations.cancel_put_back, topic_id)
+            return self.draining and await self._cancel_put_back(topic_id, keep_partial=keep_partial)
         if not job.settled.is_set():
             job.cancel_requested = True
             job.keep_partial = keep_partial
@@ -227,6 +227,15 @@ class Runner:
             await job.settled.wait()
         if job.unrecorded:
             raise DatabaseFailed
+        return True
+
+    async def _cancel_put_back(self, topic_id: TopicId, *, keep_partial: bool) -> bool:
+        """Cancel a generation that waits for the next start; False when there is none."""
+        waiting = await self._tools.store.read(generations.latest_generation, topic_id)
+        if waiting is None or not waiting.status.unfinished:
+            return False
+        with CancelScope(shield=True):  # one step: no file without its row
+            await write_cancel(waiting, None, (), self._tools, keep_partial=keep_partial)
         return True
 
     def _turn(self, topic_id: TopicId) -> Lock:

@@ -172,6 +172,7 @@ def m002_resume(db: Database) -> None:
         ALTER TABLE generations ADD COLUMN retries INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE generations ADD COLUMN resumes INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE generations ADD COLUMN finish INTEGER NOT NULL DEFAULT 0 CHECK (finish IN (0, 1));
+        ALTER TABLE generations ADD COLUMN partial INTEGER NOT NULL DEFAULT 0 CHECK (partial IN (0, 1));
 
         CREATE INDEX generations_ended ON generations (completed_at);
         CREATE INDEX generations_user_ended ON generations (user_id, completed_at);

@@ -54,7 +54,8 @@ class GrowingText:
     def join(self, continuation: str) -> None:
         """Add the beginning of a continuation, with the white space that fits.
 
-        A heading and a row of a table stand on lines of their own, and no empty line comes between two rows.
+        A heading and a row of a table stand on lines of their own, and a continuation brings no empty line between two
+        rows.
         """
         body = continuation.lstrip()
         lead = continuation[: len(continuation) - len(body)]
@@ -62,7 +63,7 @@ class GrowingText:
         if HEADING.match(body) and "\n" not in space and not str(self).endswith("#"):
             space = "\n\n"
         elif body.startswith("|") and self._ends_in_row():
-            space = next((space for space in (self._space, lead) if "\n" in space), "\n")
+            space = self._space if "\n" in self._space else "\n"
         self._space = ""
         self.add(space + body)
 
@@ -76,7 +77,8 @@ class Seam:
     """Finds where a continuation that arrives in pieces goes beyond the text that it continues.
 
     A model that is asked to go on may begin by repeating the end; the longest beginning of the continuation that the
-    text ends with is cut. Pieces are held back only as long as they may still be such a repeat, or bring white space
+    text ends with is cut. A heading at the end is repeated as a whole line or not at all: what comes behind it often
+    begins with its words. Pieces are held back only as long as they may still be such a repeat, or bring white space
     and `#` alone behind one: which white space fits is known with the first word.
     """
 
@@ -106,6 +108,9 @@ class Seam:
 
     def _is_repeat(self, text: str) -> bool:
         begin = len(self._before) - len(text)
+        last_line = self._before.rpartition("\n")[2]
+        if HEADING.match(last_line):
+            return begin <= len(self._before) - len(last_line)
         at_word = begin == 0 or not self._before[begin - 1].isalnum()
         return len(text.encode()) >= (SEAM_MINIMUM_AT_WORD if at_word else SEAM_MINIMUM)
 

@@ -520,6 +520,69 @@ async def test_an_end_that_was_asked_for_holds_across_a_kill(
         assert (await artifact(service, topic_id))["partial"] is True
 
 
+async def ended_but_not_saved(service: Service, mode: str) -> tuple[int, list[Call]]:
+    """End a report early, whose file cannot be written: it fails with all its text kept."""
+    topic_id, calls = await begun(service, mode)
+    service.claude.default = writing()
+    in_the_way = service.settings.data_dir / REPORTS / str(topic_id)
+    in_the_way.parent.mkdir(exist_ok=True)
+    in_the_way.write_text("in the way of the topic's directory")
+    await cancel(service, topic_id, mode="finish")
+    assert (await service.ended(topic_id))["error_code"] == "file_system"
+    in_the_way.unlink()
+    return topic_id, calls
+
+
+@pytest.mark.parametrize("mode", [SINGLE, SECTIONS])
+async def test_an_end_that_failed_is_still_an_end_when_it_is_resumed(start: Start, mode: str) -> None:
+    async with start(**QUICK) as service:
+        topic_id, calls = await ended_but_not_saved(service, mode)
+        asked = len(service.claude.calls)
+
+        await service.generate(topic_id, resume=True)
+        status = await service.ended(topic_id)
+
+        assert (status["status"], len(service.claude.calls)) == ("completed", asked)
+        assert await report(service, topic_id) == closed(mode, calls)
+        assert (await artifact(service, topic_id))["partial"] is True
+
+
+@pytest.mark.parametrize("mode", [SINGLE, SECTIONS])
+async def test_an_end_that_was_written_and_not_saved_is_still_an_end_after_a_kill(start: Start, mode: str) -> None:
+    async with start(**QUICK) as service:
+        topic_id, calls = await ended_but_not_saved(service, mode)
+        asked = len(service.claude.calls)
+        await service.shut_down()
+        # As a kill just before the save would have left it.
+        await service.rows("UPDATE generations SET status = 'generating', error_code = NULL, completed_at = NULL")
+
+    async with start(**QUICK) as service:
+        status = await service.ended(topic_id)
+
+        assert (status["status"], len(service.claude.calls)) == ("completed", asked)
+        assert await report(service, topic_id) == closed(mode, calls)
+        assert (await artifact(service, topic_id))["partial"] is True
+
+
+async def test_sections_that_ended_early_stay_ended_when_the_closing_section_is_resumed(start: Start) -> None:
+    async with start(**QUICK) as service:
+        topic_id, calls = await begun(service, SECTIONS)
+        breaks = [Script(fault=Fault.CUT, at=20), *[Script.error(400, "invalid_request_error", "No.")] * 2]
+        service.claude.default = writing({CLOSING: breaks})
+        await cancel(service, topic_id, mode="finish")
+        failed = await service.ended(topic_id)
+
+        await service.generate(topic_id, resume=True)
+        await service.ended(topic_id)
+        service.claude.default = writing()
+        await service.generate(topic_id, resume=True)
+        status = await service.ended(topic_id)
+
+        assert (failed["status"], status["status"]) == ("failed", "completed")
+        assert await report(service, topic_id) == closed(SECTIONS, calls)
+        assert (await artifact(service, topic_id))["partial"] is True
+
+
 @pytest.mark.parametrize("more", [{}, {"keep_partial": True}])
 async def test_a_cancel_that_was_answered_holds_across_a_kill(
     start: Start, tmp_path: Path, claude: FakeClaude, more: dict[str, Any]
@@ -605,3 +668,25 @@ async def test_what_was_put_back_for_the_next_start_is_cancelled_too(start: Star
         assert len(calls_for(service.claude, "Queued")) == int(finish)
         if finish:
             assert await report(service, queued) == BRIEF
+
+
+async def test_what_is_written_of_a_report_that_was_put_back_is_kept_where_that_is_asked_for(start: Start) -> None:
+    async with start(drain_seconds=20, **(QUICK | {"max_retry_after": 60})) as service:
+        limited = Script.error(429, "rate_limit_error", "Slow down", 60)
+        service.claude.default = writing({"A topic": [Script(fault=Fault.CUT, at=20), limited], "Other": [holding()]})
+        other = await service.topic("Other")
+        await service.generate(other)
+        await held(service.claude)
+        topic_id = await service.topic()
+        await service.generate(topic_id)
+        await service.wait_until(topic_id, "generating", phase="waiting")
+        service.stop.set()
+        await service.wait_until(topic_id, "queued")
+
+        code, status = await cancel(service, topic_id, keep_partial=True)
+        text, document = await report(service, topic_id), await artifact(service, topic_id)
+        await cancel(service, other)
+
+        assert (code, status["status"], status["artifact_id"]) == (202, "cancelled", document["id"])
+        (call,) = (call for call in calls_for(service.claude, "A topic") if call.text_sent)
+        assert (text, document["partial"]) == (f"{call.text_sent.rstrip()}\n", True)

@@ -1,6 +1,6 @@
 """The facade of Claude: one verb, every failure in our words, patience, pace, and a connection that is closed."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from app.claude import END_SECONDS, START_SECONDS, STARTS_AT_ONCE, Claude, Pace, open_claude
+from app.claude import END_SECONDS, Claude, open_claude
 from app.errors import (
     ClaudeAuth,
     ClaudeRequest,
@@ -19,6 +19,7 @@ from app.errors import (
     Failure,
 )
 from app.models import Tokens
+from app.pace import START_SECONDS, STARTS_AT_ONCE
 from app.prompts import Prompt
 from app.threads import Threads
 from tests.claude import BEFORE_HEADERS, BEFORE_MESSAGE, Ending, FakeClaude, Fault, Script
@@ -50,9 +51,9 @@ class Reader:
     def thinking(self) -> None:
         self.heard.append("thinking")
 
-    async def counted(self, tokens: Tokens) -> None:
+    async def counted(self, tokens: Tokens, *, final: bool) -> None:
         self.tokens = tokens
-        self.heard.append("counted")
+        self.heard.append("counted at the end" if final else "counted")
 
     async def piece(self, text: str) -> None:
         self.text += text
@@ -155,7 +156,7 @@ async def test_a_whole_answer_is_heard_in_order_and_its_stop_reason_returned(
     assert reader.text == "한 글자씩, one by one."
     assert reader.tokens == tokens
     assert reader.request_id == claude.calls[0].request_id
-    assert reader.heard == ["connected", "counted", *["thinking"] * 3, *["piece"] * 5, "counted"]
+    assert reader.heard == ["connected", "counted", *["thinking"] * 3, *["piece"] * 5, "counted at the end"]
 
 
 async def test_a_request_says_what_the_prompt_says_and_is_sent_once(writer: Claude, claude: FakeClaude) -> None:
@@ -488,72 +489,6 @@ async def test_the_time_out_does_not_run_while_the_listener_takes_its_time(
         go.set()
 
     assert reader.text == Script().text
-
-
-# Pace
-
-
-class Starts:
-    """Calls that start in turn; `began` is when each did, and none is answered but by the test."""
-
-    def __init__(self) -> None:
-        self.pace = Pace()
-        self.began: list[float] = []
-        self.answer: list[Callable[[], None]] = []
-
-    async def start(self) -> None:
-        turn = await self.pace.turn()
-        self.began.append(turn.began)
-        self.answer.append(turn.answered.set)
-
-
-async def test_at_most_so_many_calls_start_at_once_and_silent_ones_hold_nobody_up_for_long(
-    autojump_clock: MockClock,
-) -> None:
-    starts = Starts()
-    began = trio.current_time()
-
-    async with trio.open_nursery() as nursery:
-        for _ in range(3 * STARTS_AT_ONCE):
-            nursery.start_soon(starts.start)
-
-    waited = [round(start - began, 6) for start in starts.began]
-    assert waited == [wait * START_SECONDS for wait in (0, 1, 2) for _ in range(STARTS_AT_ONCE)]
-
-
-async def test_an_answer_lets_the_next_call_start_at_once(mock_clock: MockClock) -> None:
-    starts = Starts()
-    for _ in range(STARTS_AT_ONCE):
-        await starts.start()
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(starts.start)
-        await wait_all_tasks_blocked()
-        before = len(starts.began)
-
-        starts.answer[0]()
-
-    assert before == STARTS_AT_ONCE
-    assert len(set(starts.began)) == 1
-
-
-async def test_a_call_that_is_cancelled_in_its_turn_lets_nobody_through(mock_clock: MockClock) -> None:
-    starts = Starts()
-    for _ in range(STARTS_AT_ONCE):
-        await starts.start()
-    for _ in range(3):
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(starts.start)
-            await wait_all_tasks_blocked()
-            nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(starts.start)
-        await wait_all_tasks_blocked()
-        before = len(starts.began)
-        mock_clock.jump(START_SECONDS)
-
-    assert before == STARTS_AT_ONCE
-    assert len(starts.began) == STARTS_AT_ONCE + 1
 
 
 async def test_calls_to_claude_are_paced(mock_clock: MockClock, claude: FakeClaude) -> None:

@@ -168,6 +168,21 @@ async def test_a_partial_section_makes_the_report_partial_though_the_server_was_
         assert (await artifact(service, topic_id))["partial"] is True
 
 
+async def test_a_report_that_fills_the_window_is_partial_where_no_continuation_fits(start: Start) -> None:
+    async with start(**QUICK) as service:
+        first = cut_short("model_context_window_exceeded", 400)
+        too_long = Script.error(400, "invalid_request_error", "prompt is too long")
+        service.claude.default = lambda body: too_long if written_in(body) else first(body)
+        topic_id = await service.topic(language="en")
+
+        await service.generate(topic_id)
+        status = await service.ended(topic_id)
+
+        assert (status["status"], len(service.claude.calls)) == ("completed", 2)
+        assert (await report(service, topic_id)).startswith(TEXT[:400].rstrip() + "\n\n> This report ends here:")
+        assert (await artifact(service, topic_id))["partial"] is True
+
+
 # Refused.
 
 

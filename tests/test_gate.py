@@ -336,7 +336,7 @@ async def test_while_it_waits_the_status_says_so_and_until_when(start: Start) ->
         assert "retry_at" not in (await cancel(service, topic_id))[1]
 
 
-async def test_a_wait_in_mid_report_stays_visible_and_ends_with_the_first_word_from_claude(start: Start) -> None:
+async def test_a_wait_in_mid_report_stays_visible_until_claude_is_asked_again(start: Start) -> None:
     thinks = Script(thinking=2, hold=trio.Event(), hold_at=0)
     overloaded = Script.error_event("overloaded_error", "Overloaded", at=0)
     async with start(**(QUICK | {"max_retry_after": 0.6})) as service:
@@ -348,7 +348,9 @@ async def test_a_wait_in_mid_report_stays_visible_and_ends_with_the_first_word_f
         following = await status_when(service, topic_id, lambda status: status["phase"] != "waiting")
 
         assert waits["characters"] > 0
-        assert following["phase"] == "thinking"
+        assert following["phase"] == "preparing"
+        assert "retry_at" not in following
+        await service.wait_until(topic_id, "generating", phase="thinking")
         assert len(service.claude.calls) == 3
 
 
@@ -366,6 +368,35 @@ async def test_one_that_waits_holds_no_place_and_stops_nobody(start: Start) -> N
         assert [status["status"] for status in statuses] == ["completed"] * 2
         status = await service.status(limited)
         assert (status["status"], status["attempt"]) == ("generating", 1)
+
+
+async def test_a_long_pause_before_a_further_attempt_holds_no_place_either(start: Start) -> None:
+    async with start(max_concurrent=1, **LONG) as service:
+        broken = Script.error(503, "api_error", "Broken", retry_after=60)
+        service.claude.default = writing({"Broken": [broken]})
+        waits, other = await service.topic("Broken"), await service.topic("Other")
+
+        await service.generate(waits)
+        await status_when(service, waits, lambda status: status["attempt"] == 2)
+        await service.generate(other)
+        status = await service.ended(other)
+
+        assert status["status"] == "completed"
+        assert (await service.status(waits))["status"] == "generating"
+
+
+async def test_who_gives_up_holds_the_others_back_all_the_same(start: Start) -> None:
+    async with start(max_wait=1, **LONG) as service:
+        service.claude.default = Script.error(429, "rate_limit_error", "Slow down", retry_after=30)
+        first, second = await service.topic("First"), await service.topic("Second")
+
+        await service.generate(first)
+        failed = await service.ended(first)
+        await service.generate(second)
+        waits = await service.wait_until(second, "generating", phase="waiting")
+
+        assert (failed["error_code"], len(service.claude.calls)) == ("claude_unavailable", 1)
+        assert waits["retry_at"]
 
 
 async def test_after_so_long_a_wait_in_all_it_fails(start: Start) -> None:

@@ -17,9 +17,10 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from app.claude import Claude, Listener
 from app.directory import DATABASE, REPORTS
 from app.draft import CHECKPOINT_CHARACTERS, PUBLISH_SECONDS, RATE_SECONDS
+from app.errors import ClaudeStream, Refused
 from app.files import Files
 from app.gate import Gate
-from app.generate import FINAL_WRITE_SECONDS, Tools, generate, record
+from app.generate import FINAL_WRITE_SECONDS, Tools, generate, note_failure, record
 from app.job import Job
 from app.ledger import BYTES_A_TOKEN
 from app.models import Generation, Order, StatusName, Tokens
@@ -57,7 +58,7 @@ class Dictated(Claude):
             self._said.close()
             self._taken.set()
             self.left.set()
-        await listener.counted(TOKENS)
+        await listener.counted(TOKENS, final=True)
         return "end_turn"
 
     async def dictate(self, text: str) -> None:
@@ -109,7 +110,8 @@ class Workshop:
     async def publish(self) -> None:
         """Do what the runner does now and then."""
         assert self.job.publish is not None
-        await self.job.publish()
+        if self.job.publish.in_a_lull:
+            await self.job.publish.publish_in_a_lull()
 
     async def rows(self, sql: str) -> list[dict[str, Any]]:
         def run(db: Database) -> list[dict[str, Any]]:
@@ -354,6 +356,25 @@ async def test_what_a_reader_may_see_is_in_the_store(workshop: Workshop, mock_cl
     assert "".join(text for _, text in await workshop.kept()) == report.since(0)
 
 
+async def test_where_the_database_fails_a_reader_waits_for_the_next_checkpoint(
+    workshop: Workshop, mock_clock: MockClock
+) -> None:
+    async with locked_database(workshop.data_dir):
+        await workshop.claude.dictate("First.")
+        workshop.tools.statuses.text(workshop.job.generation)
+        assert workshop.job.publish is not None
+        mock_clock.jump(PUBLISH_SECONDS)
+        due = [workshop.job.publish.in_a_lull]
+        await workshop.publish()
+    for seconds in (PUBLISH_SECONDS, workshop.limits.checkpoint_seconds):
+        mock_clock.jump(seconds)
+        due.append(workshop.job.publish.in_a_lull)
+    await workshop.publish()
+
+    assert due == [True, False, True]
+    assert await workshop.kept() == [(0, "First.")]
+
+
 async def test_a_lull_in_which_the_generation_was_taken_over_ends_nothing_but_its_own_showing(
     workshop: Workshop, mock_clock: MockClock
 ) -> None:
@@ -367,6 +388,18 @@ async def test_a_lull_in_which_the_generation_was_taken_over_ends_nothing_but_it
 
     assert workshop.job.publish is None
     assert workshop.shown()["characters"] == len("First.")
+
+
+# Failures side by side
+
+
+@pytest.mark.parametrize("others", [[ClaudeStream()], [OSError(), ClaudeStream()]])
+async def test_of_failures_side_by_side_a_refusal_counts_for_its_text_must_not_stay(
+    workshop: Workshop, others: list[Exception]
+) -> None:
+    note_failure(workshop.job, ExceptionGroup("", [*others, ExceptionGroup("", [Refused()])]))
+
+    assert isinstance(workshop.job.failure, Refused)
 
 
 # Ownership
@@ -427,7 +460,7 @@ async def test_the_end_is_recorded_though_the_task_is_cancelled(workshop: Worksh
     await workshop.ended.wait()
 
     assert workshop.claude.left.is_set()
-    assert await workshop.stored() == ("queued", 1)
+    assert await workshop.stored() == ("queued", 2)
     assert workshop.shown()["status"] == "queued"
     assert await workshop.ledger() == ["interrupted"]
     assert await workshop.left_behind() == 0
@@ -462,14 +495,16 @@ async def test_an_end_that_takes_too_long_is_left_to_be_recorded_later(
         mock_clock.jump(FINAL_WRITE_SECONDS)
         await wait_all_tasks_blocked(0.05)
         ended, unrecorded = workshop.ended.is_set(), workshop.job.unrecorded
+        shown = workshop.shown()
 
     await record(workshop.job, workshop.tools)
 
     assert calls == [{"state": "cancelled"}]
     assert ended
     assert unrecorded
+    assert shown["status"] == "cancelled"
     assert not workshop.job.unrecorded
-    assert await workshop.stored() == ("cancelled", 1)
+    assert (await workshop.stored())[0] == "cancelled"
 
 
 async def test_a_cancel_that_comes_while_a_generation_is_put_back_holds(workshop: Workshop) -> None:
@@ -483,7 +518,7 @@ async def test_a_cancel_that_comes_while_a_generation_is_put_back_holds(workshop
         workshop.job.cancel_requested = True
     await workshop.ended.wait()
 
-    assert await workshop.stored() == ("cancelled", 1)
+    assert (await workshop.stored())[0] == "cancelled"
     assert workshop.shown()["status"] == "cancelled"
 
 

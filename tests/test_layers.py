@@ -9,7 +9,7 @@ import app
 
 LEVELS = """
     errors models phrases guard
-    settings prompts report wire schema threads slots directory loopwatch text patience feed gate
+    settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace
     status queries files store offline
     claude access job
     draft

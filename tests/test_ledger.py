@@ -252,6 +252,35 @@ async def test_a_call_that_a_kill_left_open_is_closed_as_interrupted_at_the_next
         assert status["usage"]["input_tokens"] == (tokens or 0) + second["input_tokens"]
 
 
+async def test_a_kill_leaves_an_estimate_of_what_the_kept_text_has_cost(
+    start: Start, tmp_path: Path, claude: FakeClaude
+) -> None:
+    left = tmp_path / "what a kill leaves"
+    async with start(**QUICK) as service:
+        topic_id, _ = await held_at(service, 20)
+        row = await when(service, topic_id, lambda row: (row["output_tokens"] or 0) > 1)
+        shutil.copytree(service.settings.data_dir, left)
+
+    async with running(claude, settings_for(left, claude.url, **QUICK)) as service:
+        await service.ended(topic_id)
+        killed, _ = await ledger(service, topic_id)
+
+        assert killed["output_tokens"] >= row["output_tokens"] > 1
+        assert (killed["state"], killed["estimated"]) == ("interrupted", 1)
+
+
+async def test_what_claude_has_counted_to_the_end_is_not_estimated_though_the_call_is_cut_off(start: Start) -> None:
+    async with start(**QUICK) as service:
+        topic_id, _ = await held_at(service, BEFORE_THE_END, text="word " * 5000)
+        await when(service, topic_id, lambda row: row["output_tokens"] == TOKENS.output)
+
+        await cancel(service, topic_id)
+        row = await row_of(service, topic_id)
+
+        assert counted(row) == (1000, 700, 30, 40)
+        assert (row["state"], row["stop_reason"], row["estimated"]) == ("cancelled", None, 0)
+
+
 # What all of it comes to.
 
 

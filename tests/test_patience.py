@@ -6,9 +6,19 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trio.testing import MockClock
 
-from app.errors import ClaudeAuth, ClaudeRequest, ClaudeStream, ClaudeTimeout, ClaudeUnavailable, Failure, Refused
-from app.patience import LIMITED_PAUSE, LONGEST_PAUSE, Limits, Patience, Pause
+from app.errors import (
+    ClaudeAuth,
+    ClaudeLimited,
+    ClaudeRequest,
+    ClaudeStream,
+    ClaudeTimeout,
+    ClaudeUnavailable,
+    Failure,
+    Refused,
+)
+from app.patience import LIMITED_PAUSE, LONGEST_PAUSE, Limits, Patience, Pause, Waiting
 
 LIMITS = Limits(
     max_attempts=4,
@@ -23,7 +33,7 @@ LIMITS = Limits(
 
 BROKEN = ClaudeStream()
 SILENT = ClaudeTimeout()
-FINAL = [ClaudeAuth(), ClaudeRequest("no"), Refused()]
+FINAL = [ClaudeAuth(), ClaudeLimited(), ClaudeRequest("no"), Refused()]
 
 
 def unavailable(retry_after: float | None = None) -> ClaudeUnavailable:
@@ -197,10 +207,26 @@ def test_waiting_starts_no_count_again() -> None:
 
 
 def test_a_wait_that_would_take_too_long_in_all_is_given_up() -> None:
-    patience = Patience(LIMITS, waited=3595)
+    patience = Patience(LIMITS, Waiting(3595))
 
     assert after(patience, limiting(5)) == Pause(5, limiting=True)
-    assert after(patience, limiting(6)) is None
+    assert after(patience, limiting(6)) == Pause(6, limiting=True, last=True)
+
+
+async def test_texts_that_wait_together_are_counted_once(mock_clock: MockClock) -> None:
+    waiting = Waiting()
+
+    with waiting.one():
+        mock_clock.jump(1)
+        with waiting.one():
+            mock_clock.jump(2)
+            meanwhile = waiting.texts, waiting.seconds
+        mock_clock.jump(4)
+    mock_clock.jump(8)
+    with waiting.one():
+        mock_clock.jump(16)
+
+    assert [meanwhile, (waiting.texts, waiting.seconds)] == [(2, 3), (0, 23)]
 
 
 def test_overloaded_in_mid_stream_after_new_text_is_a_break_like_any_other() -> None:
@@ -218,17 +244,15 @@ def test_patience_is_finite_whatever_happens(history: list[tuple[Failure, bool]]
     patience, resumes, barren = Patience(LIMITS), 0, 0
 
     for failure, brought_text in history:
-        before = patience.waited
         pause = after(patience, failure, brought_text=brought_text, resumes=resumes)
-        if pause is None:
+        if pause is None or pause.last:
             break
         assert 0 <= pause.seconds <= LIMITS.max_retry_after
         if pause.limiting:
-            patience.waited += pause.seconds
+            patience.waiting = Waiting(patience.waiting.seconds + pause.seconds)
         else:
             resumes, barren = resumes + 1, 0 if brought_text else barren + 1
-        assert patience.waited >= before
 
     assert resumes <= LIMITS.max_resumes
     assert barren < LIMITS.max_attempts
-    assert patience.waited <= LIMITS.max_wait
+    assert patience.waiting.seconds <= LIMITS.max_wait

@@ -34,8 +34,9 @@ from app.prompts import (
 GENERATION = Generation(
     id=GenerationId(7), topic_id=TopicId(1), user_id=UserId(3), kind=Kind.REPORT, status=StatusName.GENERATING,
     topic="수소 경제", plan="## 하나\n## 둘", language="ko", instructions="짧게 & 쉽게", model="a-model",
-    mode=Mode.SINGLE, attempt=1, retries=0, resumes=0, finish=False, characters=0, expected_characters=1000,
-    sections_done=0, sections_total=2, progress_percent=0, artifact_id=None, error_code=None, error_message=None,
+    mode=Mode.SINGLE, attempt=1, retries=0, resumes=0, finish=False, partial=False, characters=0,
+    expected_characters=1000, sections_done=0,
+    sections_total=2, progress_percent=0, artifact_id=None, error_code=None, error_message=None,
     retryable=None, created_at="", started_at=None, completed_at=None, tokens=Tokens(),
 )  # fmt: skip
 

@@ -15,6 +15,7 @@ from app.errors import (
     ClaudeTimeout,
     GenerationInProgress,
     IdempotencyKeyReused,
+    Invalid,
     NotFound,
     NothingToResume,
     Refused,
@@ -140,13 +141,13 @@ def topic_agrees(db: Database, topic_id: TopicId) -> bool:
 
 
 def test_an_accepted_generation_holds_all_that_is_needed_to_run_it(db: Database, topic_id: TopicId) -> None:
-    order = Order(topic="산소", plan="## 하나\n## 둘", instructions="짧게", model="ignored here")
+    order = Order(topic="산소", plan="## 하나\n## 둘", instructions="짧게", model="its own")
 
     generation = accept(db, topic_id, order=order)
 
     assert generation == latest(db, topic_id)
     assert (generation.topic, generation.plan, generation.instructions) == ("산소", "## 하나\n## 둘", "짧게")
-    assert (generation.model, generation.language, generation.sections_total) == ("a-model", "ko", 2)
+    assert (generation.model, generation.language, generation.sections_total) == ("its own", "ko", 2)
     assert generation.expected_characters == 1800
     assert (generation.status, generation.attempt) == (StatusName.GENERATING, 1)
     assert generation.started_at == generation.created_at
@@ -601,15 +602,31 @@ def test_what_has_ended_is_not_finished(db: Database, topic_id: TopicId, end: st
 
 
 def test_a_generation_that_waits_for_the_next_start_can_be_cancelled(db: Database, topic_id: TopicId) -> None:
-    nothing = generations.cancel_put_back(db, topic_id)
-    put_back(db, accept(db, topic_id))
+    waiting = put_back(db, accept(db, topic_id))
 
-    cancelled = generations.cancel_put_back(db, topic_id)
+    cancelled = generations.cancel_generation(db, waiting, ())
 
-    assert (nothing, cancelled) == (False, True)
-    assert latest(db, topic_id).status is StatusName.CANCELLED
+    assert cancelled == latest(db, topic_id)
+    assert cancelled.status is StatusName.CANCELLED
     assert topic_agrees(db, topic_id)
-    assert not generations.cancel_put_back(db, topic_id)
+
+
+def test_a_report_by_sections_needs_some_in_the_plan_of_that_moment(db: Database, topic_id: TopicId) -> None:
+    complete(db, accept(db, topic_id, order=Order(plan="## One", mode=Mode.SECTIONS)))
+    with pytest.raises(Invalid) as raised, db.atomic():
+        accept(db, topic_id, order=Order(plan="", mode=Mode.SECTIONS))
+
+    assert raised.value.extensions["errors"][0]["pointer"] == "/mode"
+
+
+def test_what_was_refused_has_no_text(db: Database, topic_id: TopicId) -> None:
+    running = replace(accept(db, topic_id), characters=800, sections_done=1)
+    checkpoint(db, running)
+
+    ended = generations.fail_generation(db, running, Refused(), [])
+
+    assert (ended.characters, ended.sections_done) == (0, 0)
+    assert texts.kept_strands(db, running.id) == []
 
 
 def test_what_was_unfinished_is_recovered_oldest_first_and_the_rest_left_alone(db: Database, user_id: UserId) -> None:
@@ -623,7 +640,7 @@ def test_what_was_unfinished_is_recovered_oldest_first_and_the_rest_left_alone(d
     found = generations.recover_generations(db)
 
     assert [generation.id for generation in found] == [running.id, waiting.id]
-    assert [(generation.status, generation.attempt) for generation in found] == [("queued", 1), ("queued", 0)]
+    assert [(generation.status, generation.attempt) for generation in found] == [("queued", 2), ("queued", 0)]
     assert [(generation.characters, generation.progress_percent, generation.started_at) for generation in found] == [
         (800, 40, None), (0, 0, None),
     ]  # fmt: skip

@@ -10,6 +10,7 @@ import httpx2
 import pytest
 import trio
 
+from app.directory import REPORTS
 from app.settings import Settings
 from tests.claude import BEFORE_MESSAGE, FakeClaude, Fault, Script, numbered_text, sentence_numbers
 from tests.forked import forked
@@ -651,3 +652,43 @@ async def test_a_new_report_drops_the_text_of_the_one_that_failed(start: Start) 
 def test_the_text_of_these_tests_shows_a_gap_and_a_repeat() -> None:
     assert sentence_numbers(TEXT) == list(range(1, SENTENCES + 1))
     assert numbered_text(SENTENCES) == TEXT
+
+
+async def test_a_resumed_report_keeps_its_model_unless_another_is_named(start: Start) -> None:
+    async with start(model="claude-first", models="claude-first,claude-other", **QUICK) as service:
+        broken = [Script(fault=Fault.CUT, at=MIDDLE), Script.error(400, "invalid_request_error", "No.")]
+        service.claude.default = writing({"A topic": broken * 2})
+        topic_id = await service.topic()
+
+        await service.generate(topic_id, model="claude-other")
+        await service.ended(topic_id)
+        await service.generate(topic_id, resume=True)
+        kept_model = await service.ended(topic_id)
+        await service.generate(topic_id, resume=True, model="claude-first")
+        status = await service.ended(topic_id)
+
+        assert (kept_model["model"], status["model"], status["status"]) == ("claude-other", "claude-first", "completed")
+        assert [call.body["model"] for call in service.claude.calls] == ["claude-other"] * 4 + ["claude-first"]
+        assert await report(service, topic_id) == TEXT
+
+
+async def test_a_report_that_is_whole_is_saved_however_often_the_server_was_started(start: Start) -> None:
+    async with start(max_resumes=1, **QUICK) as service:
+        service.claude.default = writing()
+        topic_id = await service.topic()
+        in_the_way = service.settings.data_dir / REPORTS / str(topic_id)
+        in_the_way.parent.mkdir(exist_ok=True)
+        in_the_way.write_text("in the way of the topic's directory")
+        await service.generate(topic_id)
+        assert (await service.ended(topic_id))["error_code"] == "file_system"
+        in_the_way.unlink()
+        await service.shut_down()
+        # As several kills just before the save would have left it.
+        await service.rows(
+            "UPDATE generations SET status = 'generating', error_code = NULL, completed_at = NULL, resumes = 5"
+        )
+
+    async with start(max_resumes=1, **QUICK) as service:
+        assert (await service.ended(topic_id))["status"] == "completed"
+        assert await report(service, topic_id) == TEXT
+        assert len(service.claude.calls) == 1

@@ -596,7 +596,7 @@ async def test_a_stop_puts_back_what_runs_and_the_next_start_completes_it(start:
         files = service.files()
 
     assert gone
-    assert put_back == [(topic_id, "queued", 1)]
+    assert put_back == [(topic_id, "queued", 2)]
     assert left == (call.text_sent, [])
     assert interrupted == ["interrupted"]
     assert (ended["status"], ended["attempt"]) == ("completed", 2)
@@ -634,7 +634,7 @@ async def test_a_second_signal_ends_the_drain(start: Start) -> None:
             await service.stopped.wait()
 
         assert call.gone.is_set()
-        assert await generations_in_store(service) == [(topic_id, "queued", 1)]
+        assert await generations_in_store(service) == [(topic_id, "queued", 2)]
 
 
 async def test_a_drain_starts_nothing_that_was_queued(start: Start) -> None:
@@ -717,7 +717,7 @@ async def test_a_generation_accepted_while_the_stop_begins_waits_for_the_next_st
 
     assert answers[0].status_code == 202
     assert calls == 0
-    assert put_back == [(topic_id, "queued", 1)]
+    assert put_back == [(topic_id, "queued", 2)]
     assert ended["status"] == "completed"
 
 

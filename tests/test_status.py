@@ -51,7 +51,7 @@ SAVED = SavedFile("1/1.md", 4, "0" * 64)
 RUNNING = Generation(
     id=GenerationId(7), topic_id=TOPIC, user_id=UserId(3), kind=Kind.REPORT, status=StatusName.GENERATING,
     topic="수소", plan="", language="ko", instructions="", model="a-model", mode=Mode.SINGLE, attempt=1, retries=0,
-    resumes=0, finish=False, characters=0, expected_characters=1000, sections_done=0, sections_total=5,
+    resumes=0, finish=False, partial=False, characters=0, expected_characters=1000, sections_done=0, sections_total=5,
     progress_percent=0, artifact_id=None, error_code=None, error_message=None, retryable=None,
     created_at="2026-11-22T10:00:00.000Z", started_at="2026-11-22T10:00:01.000Z", completed_at=None, tokens=Tokens(),
 )  # fmt: skip

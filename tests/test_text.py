@@ -352,3 +352,46 @@ def test_a_report_in_one_go_has_no_title_of_ours() -> None:
     keep(report.strands[0])
 
     assert report.since(0) == str(report) == "# Its own\n\nBody."
+
+
+# Behind a heading.
+
+
+@pytest.mark.parametrize(
+    ("heading", "body"),
+    [
+        ("Market size", "Market size grew in 2024."),
+        ("시장 현황", "시장 현황은 다음과 같다."),
+        ("China", "China is larger."),
+        ("A", "A is the first letter."),
+    ],
+)
+def test_a_section_that_begins_with_the_words_of_its_heading_keeps_them(heading: str, body: str) -> None:
+    strand = strand_with([[body]], heading)
+
+    assert str(strand.text) == f"## {heading}\n\n{body}"
+
+
+@pytest.mark.parametrize("heading", ["Market size", "시장 현황", "A"])
+@pytest.mark.parametrize("answer", ["## {}\n\nIt grew.", "\n## {}\nIt grew."])
+def test_a_heading_that_is_repeated_is_cut_however_short(heading: str, answer: str) -> None:
+    strand = strand_with([list(answer.format(heading))], heading)
+
+    assert str(strand.text).replace("\n\n", "\n") == f"## {heading}\nIt grew."
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [("# A report\n\n## Summary", "\n\nSummary statistics follow."), ("## 결론", "\n\n결론적으로 그렇다.")],
+)
+def test_a_report_that_broke_off_behind_a_heading_goes_on_below_it(text: str, rest: str) -> None:
+    strand = strand_with([[rest]], text=text)
+
+    assert str(strand.text) == text + rest
+
+
+@pytest.mark.parametrize("lead", ["", "\n", "\n\n"])
+def test_a_continuation_brings_no_empty_line_between_two_rows_of_a_table(lead: str) -> None:
+    strand = strand_with([[f"{lead}| 3 | 4 |"]], text="| a | b |\n| --- | --- |\n| 1 | 2 |")
+
+    assert str(strand.text).endswith("| 1 | 2 |\n| 3 | 4 |")

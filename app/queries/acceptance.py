@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.errors import GenerationInProgress, IdempotencyKeyReused, NotFound, NothingToResume
-from app.models import Generation, GenerationId, Kind, Order, StatusName, Tokens, TopicId, UserId, later, now
+from app.errors import GenerationInProgress, IdempotencyKeyReused, Invalid, NotFound, NothingToResume
+from app.models import Generation, GenerationId, Kind, Mode, Order, StatusName, Tokens, TopicId, UserId, later, now
 from app.queries import texts
 from app.queries.generations import COLUMNS, generation_of, latest_generation, set_topic_status
 from app.report import expected_characters, sections
@@ -43,9 +43,10 @@ def accept_generation(
 ) -> Accepted:
     """Insert a generation with all that is needed to run it, and remember the key.
 
-    A resumed one takes over the words and the text of the topic's latest, which failed or was cancelled.
+    A resumed one takes over the words, the model and the text of the topic's latest, which failed or was cancelled.
+    `model` is for who names none.
     `status` is `generating` when a slot is held for it already (its first attempt has begun), otherwise `queued`.
-    Raises NotFound, GenerationInProgress, NothingToResume or IdempotencyKeyReused; then nothing is changed.
+    Raises NotFound, Invalid, GenerationInProgress, NothingToResume or IdempotencyKeyReused; then nothing is changed.
     """
     if key and (replayed := remembered(db, key)):
         return replayed
@@ -60,9 +61,9 @@ def accept_generation(
     if topic is None:
         raise NotFound
     earlier = latest_generation(db, topic_id)
-    words = _resumed(earlier) if order.resume else {**topic, "instructions": order.instructions, "mode": order.mode}
+    words = _resumed(earlier, order) if order.resume else _ordered(topic, order, model)
     try:
-        generation = _insert(db, words, model, status)
+        generation = _insert(db, words, status)
     except sqlite3.IntegrityError as error:  # the index that allows one unfinished generation a topic
         if earlier is None or not earlier.status.unfinished:
             raise
@@ -92,15 +93,24 @@ def remembered(db: Database, key: Key) -> Accepted | None:
     return Accepted(row["topic_id"], row["generation_id"], StatusName(row["status"]), None)
 
 
-def _resumed(earlier: Generation | None) -> dict[str, Any]:
+def _ordered(topic: dict[str, Any], order: Order, model: str) -> dict[str, Any]:
+    """Return the words of a new generation. Raises Invalid when it is to be written by sections and has none."""
+    if order.mode is Mode.SECTIONS and not sections(topic["plan"]):
+        raise Invalid(("/mode", "The plan has no sections. Give it headings such as '## Introduction'."))
+    more = {"instructions": order.instructions, "mode": order.mode, "model": order.model or model}
+    return topic | more | {"finish": 0, "partial": 0}
+
+
+def _resumed(earlier: Generation | None, order: Order) -> dict[str, Any]:
     """Return the words of a generation that goes on from an earlier one. Raises NothingToResume."""
     if earlier is None or earlier.status is StatusName.COMPLETED:
         raise NothingToResume
-    names = ("topic", "plan", "language", "instructions", "mode", "user_id")
-    return {name: getattr(earlier, name) for name in names} | {"id": earlier.topic_id}
+    names = ("topic", "plan", "language", "instructions", "mode", "user_id", "model", "finish", "partial")
+    words = {name: getattr(earlier, name) for name in names} | {"id": earlier.topic_id}
+    return words if order.model is None else words | {"model": order.model}
 
 
-def _insert(db: Database, topic: dict[str, Any], model: str, status: StatusName) -> Generation:
+def _insert(db: Database, topic: dict[str, Any], status: StatusName) -> Generation:
     created = now()
     begun = status is StatusName.GENERATING
     typical = _typical_section(db, topic["language"])
@@ -113,8 +123,10 @@ def _insert(db: Database, topic: dict[str, Any], model: str, status: StatusName)
         "plan": topic["plan"],
         "language": topic["language"],
         "instructions": topic["instructions"],
-        "model": model,
+        "model": topic["model"],
         "mode": topic["mode"],
+        "finish": int(topic["finish"]),
+        "partial": int(topic["partial"]),
         "attempt": int(begun),
         "sections_total": len(sections(topic["plan"])),
         "expected_characters": expected_characters(topic["plan"], topic["language"], typical),

@@ -5,15 +5,12 @@ generation, and the change raises Superseded and changes nothing.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlite_utils import Database
 
-from app.errors import (
-    Failure,
-    Refused,
-    Superseded,
-)
+from app.errors import Failure, Refused, Superseded
 from app.models import (
     ArtifactId,
     Generation,
@@ -32,7 +29,7 @@ from app.queries.texts import Piece
 
 FIELDS = (
     "id", "topic_id", "user_id", "kind", "status", "topic", "plan", "language", "instructions", "model", "mode",
-    "attempt", "retries", "resumes", "finish", "characters", "expected_characters", "sections_done",
+    "attempt", "retries", "resumes", "finish", "partial", "characters", "expected_characters", "sections_done",
     "sections_total", "progress_percent", "artifact_id",
     "error_code", "error_message", "retryable", "created_at", "started_at", "completed_at",
 )  # fmt: skip
@@ -112,7 +109,8 @@ def recover_generations(db: Database) -> list[Generation]:
     """
     usage.interrupt_calls(db)
     sql = f"""
-        UPDATE generations SET status = 'queued', started_at = NULL
+        UPDATE generations SET status = 'queued', started_at = NULL,
+            attempt = attempt + CASE status WHEN 'generating' THEN 1 ELSE 0 END
         WHERE status IN ('queued', 'generating') RETURNING {COLUMNS}
     """
     rows = list(db.query(sql))
@@ -123,9 +121,9 @@ def recover_generations(db: Database) -> list[Generation]:
 
 
 def claim_generation(db: Database, generation: Generation) -> Generation:
-    """Begin the next attempt of a queued generation."""
+    """Begin an attempt of a queued generation: the first, or the one that it was put back for."""
     sql = f"""
-        UPDATE generations SET status = 'generating', attempt = attempt + 1, started_at = :now,
+        UPDATE generations SET status = 'generating', attempt = MAX(attempt, 1), started_at = :now,
             resumes = resumes + CASE WHEN EXISTS (SELECT 1 FROM checkpoints WHERE generation_id = :id)
                 THEN 1 ELSE 0 END
         WHERE id = :id AND attempt = :attempt AND status = 'queued' RETURNING {COLUMNS}
@@ -137,7 +135,7 @@ def put_back_generation(db: Database, generation: Generation, pieces: Sequence[P
     """Put a running generation back into the queue, for the next start, with the last of its text."""
     texts.keep_text(db, generation, pieces)
     sql = f"""
-        UPDATE generations SET status = 'queued', started_at = NULL
+        UPDATE generations SET status = 'queued', started_at = NULL, attempt = attempt + 1
         WHERE id = :id AND attempt = :attempt AND status IN ('queued', 'generating') RETURNING {COLUMNS}
     """
     return _changed(db, sql, generation, {})
@@ -145,6 +143,8 @@ def put_back_generation(db: Database, generation: Generation, pieces: Sequence[P
 
 def fail_generation(db: Database, generation: Generation, failure: Failure, pieces: Sequence[Piece]) -> Generation:
     """End a generation as failed. Its text is kept, to be resumed; what Claude declined to write is dropped."""
+    if isinstance(failure, Refused):
+        generation = replace(generation, characters=0, sections_done=0)
     _keep_last(db, generation, pieces)
     if isinstance(failure, Refused):
         texts.drop_text(db, generation.id)
@@ -153,8 +153,8 @@ def fail_generation(db: Database, generation: Generation, failure: Failure, piec
             retryable = :retryable, completed_at = :now
         WHERE id = :id AND attempt = :attempt AND status IN ('queued', 'generating') RETURNING {COLUMNS}
     """
-    told = {"code": failure.code, "message": str(failure), "retryable": int(failure.retryable), "now": now()}
-    return _changed(db, sql, generation, told)
+    told = {"code": failure.code, "message": str(failure), "retryable": int(failure.retryable)}
+    return _changed(db, sql, generation, told | {"now": generation.completed_at or now()})
 
 
 def cancel_generation(
@@ -166,16 +166,7 @@ def cancel_generation(
         UPDATE generations SET status = 'cancelled', completed_at = :now, artifact_id = :artifact_id
         WHERE id = :id AND attempt = :attempt AND status IN ('queued', 'generating') RETURNING {COLUMNS}
     """
-    return _changed(db, sql, generation, {"now": now(), "artifact_id": artifact_id})
-
-
-def cancel_put_back(db: Database, topic_id: TopicId) -> bool:
-    """Cancel a topic's generation that waits for the next start; False when there is none."""
-    waiting = latest_generation(db, topic_id)
-    if waiting is None or not waiting.status.unfinished:
-        return False
-    cancel_generation(db, waiting, ())
-    return True
+    return _changed(db, sql, generation, {"now": generation.completed_at or now(), "artifact_id": artifact_id})
 
 
 def complete_generation(db: Database, generation: Generation, artifact_id: ArtifactId) -> Generation:
@@ -237,6 +228,7 @@ def generation_of(row: dict[str, Any], tokens: Tokens) -> Generation:
         "status": StatusName(row["status"]),
         "mode": Mode(row["mode"]),
         "finish": bool(row["finish"]),
+        "partial": bool(row["partial"]),
         "retryable": None if row["retryable"] is None else bool(row["retryable"]),
     }
     return Generation(**{**row, **told}, tokens=tokens)

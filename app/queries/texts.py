@@ -1,12 +1,13 @@
 """What is kept of a report while it is written: its strands, in pieces."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlite_utils import Database
 
 from app.errors import Superseded
-from app.models import Generation, GenerationId
+from app.models import CallId, Generation, GenerationId
+from app.queries import usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,17 @@ class KeptStrand:
     seams: tuple[int, ...]
 
 
-def keep_text(db: Database, generation: Generation, pieces: Sequence[Piece]) -> None:
-    """Keep pieces of a running generation's text, and its progress. Raises Superseded."""
+def keep_text(
+    db: Database, generation: Generation, pieces: Sequence[Piece], outputs: Mapping[CallId, int] | None = None
+) -> None:
+    """Keep pieces of a running generation's text, its progress, and the output tokens of its open calls to Claude.
+
+    Raises Superseded.
+    """
     sql = """
         UPDATE generations SET characters = :characters, sections_done = :sections_done,
-            progress_percent = :progress_percent, retries = :retries, resumes = :resumes
+            progress_percent = :progress_percent, retries = :retries, resumes = :resumes,
+            partial = :partial
         WHERE id = :id AND attempt = :attempt AND status = 'generating' RETURNING id
     """
     progress = {
@@ -45,11 +52,14 @@ def keep_text(db: Database, generation: Generation, pieces: Sequence[Piece]) -> 
         "progress_percent": generation.progress_percent,
         "retries": generation.retries,
         "resumes": generation.resumes,
+        "partial": int(generation.partial),
     }
     if not list(db.query(sql, progress)):
         raise Superseded
     for piece in pieces:
         _keep(db, generation.id, piece)
+    for call_id, output in (outputs or {}).items():
+        usage.estimate_output(db, call_id, output)
 
 
 def kept_strands(db: Database, generation_id: GenerationId) -> list[KeptStrand]:

@@ -67,6 +67,12 @@ def count_call(db: Database, call_id: CallId, request_id: str | None, tokens: To
     )
 
 
+def estimate_output(db: Database, call_id: CallId, output: int) -> None:
+    """Write down about how many output tokens a running call has cost, so that a kill leaves no less known."""
+    sql = "UPDATE ai_usage SET output_tokens = :output WHERE id = :id AND state = 'open'"
+    db.execute(sql, {"id": call_id, "output": output})
+
+
 def close_call(db: Database, call_id: CallId, end: CallEnd) -> None:
     """Close a call's row. A row that is closed already keeps what it says."""
     db.execute(

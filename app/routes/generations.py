@@ -8,9 +8,8 @@ from pydantic import Field
 from starlette.responses import Response
 
 from app.errors import Invalid, NothingToCancel
-from app.models import Mode, Order, StatusName, Topic, TopicId, User
+from app.models import Mode, Order, StatusName, TopicId, User
 from app.queries.acceptance import Accepted, Key
-from app.report import sections
 from app.routes.auth import current_user, owned_topic
 from app.routes.body import Body, Text, body, pointer
 from app.routes.resource import Request, answer, resource
@@ -42,7 +41,7 @@ async def start_generation(request: Request) -> Response:
     _check_parameters(request)
     asked = await body(request, GenerateRequest)
     _check_model(request, asked.model)
-    _check_words(topic, asked)
+    _check_resumed(asked)
     order = Order(asked.topic, asked.plan, asked.instructions, asked.model, Mode(asked.mode), asked.resume)
     key = idempotency_key(request, user, topic.id, asked)
     return accepted(await request.state["runner"].start(topic, order, key))
@@ -101,14 +100,11 @@ def _check_parameters(request: Request) -> None:
         raise Invalid(*((pointer((name,)), "There is no such parameter.") for name in request.query_params))
 
 
-def _check_words(topic: Topic, asked: GenerateRequest) -> None:
-    """A resumed report keeps its words, and one that is written by sections needs some."""
-    if asked.resume:
-        given = asked.model_fields_set & {"topic", "plan", "instructions", "mode"}
-        if given:
-            raise Invalid(*((f"/{name}", "A resumed report keeps what it began with.") for name in sorted(given)))
-    elif asked.mode == "sections" and not sections(topic.plan if asked.plan is None else asked.plan):
-        raise Invalid(("/mode", "The plan has no sections. Give it headings such as '## Introduction'."))
+def _check_resumed(asked: GenerateRequest) -> None:
+    """A resumed report keeps its words."""
+    given = asked.model_fields_set & {"topic", "plan", "instructions", "mode"}
+    if asked.resume and given:
+        raise Invalid(*((f"/{name}", "A resumed report keeps what it began with.") for name in sorted(given)))
 
 
 def _check_model(request: Request, model: str | None) -> None:

@@ -57,7 +57,7 @@ async def test_a_comment_counts_from_the_last_byte_and_not_from_the_last_look(au
     source = Told(news=[b"first"])
     stream = stream_of(source)
     assert [await anext(stream), await anext(stream)] == [b"head", b"first"]
-    found = []
+    found: list[tuple[bytes, float]] = []
 
     async def wake_for_nothing() -> None:
         while True:
