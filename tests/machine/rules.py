@@ -89,7 +89,7 @@ NEVER = {
     """,
     "a whole artifact of a cancelled generation": """
         SELECT artifacts.id FROM artifacts JOIN generations ON generations.id = generation_id
-        WHERE status = 'cancelled' AND NOT partial
+        WHERE status = 'cancelled' AND NOT artifacts.partial
     """,
     "text of a topic that has gone on without it": """
         SELECT id FROM generations JOIN checkpoints ON generation_id = id

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 import h2.connection
 import h2.events
 import h2.settings
-import pytest
 import trio
 from anyio import Event
 from trio.testing import MockClock, wait_all_tasks_blocked
@@ -117,13 +116,6 @@ async def test_a_large_event_is_sent_in_pieces(autojump_clock: MockClock) -> Non
     assert b"".join(pieces) == data
     assert max(map(len, pieces)) < WINDOW
     assert len(pieces) > 1
-
-
-@pytest.fixture
-def clock(mock_clock: MockClock) -> MockClock:
-    """Real time that a test can also jump ahead."""
-    mock_clock.rate = 1.0
-    return mock_clock
 
 
 async def test_a_reader_over_http2_who_opens_no_window_is_dropped_and_catches_up(
