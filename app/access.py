@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 
-from anyio import current_time
+from anyio import Event, current_time
 
 from app.errors import Unauthorized
 from app.models import User
@@ -19,19 +19,37 @@ class Access:
     """Resolves access tokens to users.
 
     Promises: a token that was revoked, by this process or another, is refused `memory` seconds later at the latest;
-    unknown tokens are not remembered, so guessing fills no memory.
+    unknown tokens are not remembered, so guessing fills no memory; who asks for a token that is being looked up waits
+    for the answer instead of asking the store as well.
     """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._known: OrderedDict[str, tuple[User, float]] = OrderedDict()
+        self._asking: dict[str, Event] = {}
 
     async def user(self, token: str, memory: float = MEMORY_SECONDS) -> User:
         """Return whose token this is, as was known within `memory` seconds. Raises Unauthorized, or DatabaseFailed."""
         sha256 = users.digest(token)
+        if (known := self._remembered(sha256, memory)) is not None:
+            return known
+        if sha256 in self._asking:
+            await self._asking[sha256].wait()
+            if (known := self._remembered(sha256, memory)) is not None:
+                return known
+        self._asking[sha256] = answered = Event()
+        try:
+            return await self._ask(sha256)
+        finally:
+            answered.set()
+            if self._asking.get(sha256) is answered:
+                del self._asking[sha256]
+
+    def _remembered(self, sha256: str, memory: float) -> User | None:
         known = self._known.get(sha256)
-        if known and current_time() < known[1] + memory:
-            return known[0]
+        return known[0] if known and current_time() < known[1] + memory else None
+
+    async def _ask(self, sha256: str) -> User:
         asked_at = current_time()
         user = await self._store.read(users.user_of_token, sha256)
         if user is None:

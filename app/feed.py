@@ -32,20 +32,24 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """The newest change of one topic; `mark` is how far it brings its reader."""
+    """The newest change of one topic: the type of event that tells it, and its data.
+
+    `mark` is how far it brings its reader.
+    """
 
     mark: Mark
     owner: UserId
     document: Mapping[str, object]
     unfinished: bool
+    event: str = "topic"
 
 
 class Feed:
     """The newest change of each topic, in the order of the changes.
 
     Promises: a reader who asks for what came after a number gets every topic that has changed since, once, as it is
-    now, in order; or None when that is no longer known. What is unfinished is always known. Every change wakes the
-    owner's readers and those of all.
+    now, in order, a deleted one as deleted; or None when that is no longer known. What is unfinished is always known.
+    Every change wakes the owner's readers and those of all; what says the same as before but for its time is none.
 
     `mark` is the newest one; its `run` names this process, for numbers of another one mean nothing here.
     """
@@ -57,22 +61,30 @@ class Feed:
         self._events: WeakValueDictionary[UserId | None, Event] = WeakValueDictionary()
 
     def publish(
-        self, topic_id: TopicId, owner: UserId, document: Mapping[str, object], ended_at: str | None = None
+        self,
+        topic_id: TopicId,
+        owner: UserId,
+        document: Mapping[str, object],
+        *,
+        unfinished: bool,
+        ended_at: str | None = None,
     ) -> None:
         """Note a change of a topic; `ended_at`: when its generation ended, if it has."""
-        self.mark = replace(self.mark, number=self.mark.number + 1)
+        newest = self._newest.get(topic_id)
+        if newest and (newest.event == "deleted" or _timeless(newest.document) == _timeless(document)):
+            return  # what is deleted stays deleted, whoever comes late
         if ended_at and ended_at >= self.mark.ended_at:
             self.mark = replace(self.mark, ended_at=ended_at, ended_topic=topic_id)
-        self._newest[topic_id] = Change(self.mark, owner, document, unfinished=ended_at is None)
-        self._newest.move_to_end(topic_id)
-        if len(self._newest) > SIZE:
-            self._forget_oldest()
-        self.wake(owner)
-        self.wake(None)
+        self._note(topic_id, Change(self._next_mark(), owner, document, unfinished))
 
-    def forget(self, topic_id: TopicId) -> None:
-        """Drop a topic that is no more."""
-        self._newest.pop(topic_id, None)
+    def delete(self, topic_id: TopicId, owner: UserId) -> None:
+        """Note that a topic is no more."""
+        self._note(topic_id, Change(self._next_mark(), owner, {"id": topic_id}, unfinished=False, event="deleted"))
+
+    def mark_before_unfinished(self, owner: UserId | None) -> Mark:
+        """Return the mark of who is still to be told of all that is unfinished."""
+        first = next(iter(self.unfinished(owner)), None)
+        return replace(self.mark, number=first.mark.number - 1) if first else self.mark
 
     def since(self, number: int, owner: UserId | None) -> list[Change] | None:
         """Return what has changed after a number, of one owner's topics or (None) of all."""
@@ -107,8 +119,24 @@ class Feed:
         for owner in list(self._events):
             self.wake(owner)
 
+    def _next_mark(self) -> Mark:
+        self.mark = replace(self.mark, number=self.mark.number + 1)
+        return self.mark
+
+    def _note(self, topic_id: TopicId, change: Change) -> None:
+        self._newest[topic_id] = change
+        self._newest.move_to_end(topic_id)
+        if len(self._newest) > SIZE:
+            self._forget_oldest()
+        self.wake(change.owner)
+        self.wake(None)
+
     def _forget_oldest(self) -> None:
         """Forget the topic that has not changed for longest, of those that have ended."""
         oldest = next((topic_id for topic_id, change in self._newest.items() if not change.unfinished), None)
         if oldest is not None:
             self._forgotten = self._newest.pop(oldest).mark.number
+
+
+def _timeless(document: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in document.items() if name != "updated_at"}

@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from app.errors import Problem, SettingsError
 from app.middleware import BodyMiddleware, RequestMiddleware
 from app.problems import on_http_exception, on_problem
-from app.routes import artifacts, events, generations, operations, status, topics
+from app.routes import artifacts, events, generations, news, operations, status, topics
 from app.settings import Settings, load_settings
 from app.state import Announce, State, open_state
 
@@ -36,6 +36,7 @@ def create_app(settings: Callable[[], Settings] | Settings, announce: Announce |
         routes=[
             *operations.routes,
             *events.routes,
+            *news.routes,
             *topics.routes,
             *generations.routes,
             *status.routes,

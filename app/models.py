@@ -129,7 +129,8 @@ class Generation:
     `attempt` is the fence: every change of a running generation names it, and a change that names an older one
     finds no row. `retries` counts the further tries within an attempt, `resumes` how often the text was
     gone on from in all. `finish`: an end now was asked for; `partial`: the text ends before its plan.
-    `expected_characters` is what progress is measured against.
+    `expected_characters` is what progress is measured against. `topic` is what it is written about; `title` is what
+    its topic is called by now, None where that is the same.
     """
 
     id: GenerationId
@@ -161,6 +162,7 @@ class Generation:
     started_at: str | None
     completed_at: str | None
     tokens: Tokens
+    title: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,11 +110,11 @@ class Runner:
             with CancelScope(shield=True):  # one step: a topic that stays keeps its files
                 await self._tools.files.set_aside(topic_id)
                 try:
-                    await self._tools.store.write(topics.delete_topic, topic_id)
+                    owner = await self._tools.store.write(topics.delete_topic, topic_id)
                 except DatabaseFailed:
                     await self._tools.files.restore(topic_id)  # noqa: ASYNC120 - shielded above
                     raise
-            self._tools.statuses.mark_deleted(topic_id)
+            self._tools.statuses.mark_deleted(topic_id, owner)
             await self._tools.files.clear_trash(topic_id)
 
     async def recover(self) -> None:

@@ -12,7 +12,7 @@ from anyio import Event, current_time
 
 from app.errors import Failure
 from app.feed import Feed
-from app.models import Generation, GenerationId, Phase, StatusName, TopicId, UserId, now
+from app.models import Generation, GenerationId, Phase, StatusName, Topic, TopicId, UserId, now
 from app.text import ReportText
 
 READER_SECONDS = 20.0
@@ -41,9 +41,14 @@ class Snapshot:
         return self.generation.status if self.generation else StatusName.IDLE
 
     @cached_property
+    def json(self) -> bytes:
+        """The document in JSON and UTF-8, of which each answer and each event is made."""
+        return json.dumps(self.document, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @cached_property
     def body(self) -> bytes:
-        """The answer's body: JSON in UTF-8."""
-        return json.dumps({"data": self.document}, ensure_ascii=False, separators=(",", ":")).encode()
+        """The answer's body."""
+        return b'{"data":%s}' % self.json
 
     @cached_property
     def etag(self) -> str:
@@ -95,20 +100,23 @@ _NEVER: dict[str, Any] = {
 """The status of a topic for which nothing was ever generated."""
 
 
-def topic_document(snapshot: Snapshot) -> dict[str, Any]:
-    """A topic with its latest generation, as the stream of a list shows it."""
+def topic_document(snapshot: Snapshot, topic: Topic | None = None) -> dict[str, Any]:
+    """A topic with its latest generation, as the stream of a list shows it.
+
+    `topic`: as the store has it; None: only its generation has changed, and that just now.
+    """
     generation = snapshot.generation
-    assert generation is not None
+    title = topic.topic if topic else generation and (generation.title or generation.topic)
+    ended_at = (generation and generation.completed_at) or ""
     return {
-        "id": generation.topic_id,
-        "topic": generation.topic,
-        "status": generation.status,
-        "phase": snapshot.phase or _phase(generation),
-        "progress_percent": generation.progress_percent,
-        "sections_done": generation.sections_done,
-        "sections_total": generation.sections_total,
-        "updated_at": generation.completed_at or now(),
+        "id": snapshot.topic_id,
+        "topic": title,
+        **{name: snapshot.document[name] for name in _LISTED},
+        "updated_at": max(topic.updated_at, ended_at) if topic else ended_at or now(),
     }
+
+
+_LISTED = ("status", "phase", "progress_percent", "sections_done", "sections_total")
 
 
 def _phase(generation: Generation) -> Phase:
@@ -128,6 +136,7 @@ class StatusMap:
     - Every change wakes everyone who waits for that topic, and nobody else; waiting costs nothing meanwhile.
     - `progress_percent` never goes back within an attempt.
     - What has ended is shown until `forget`, which follows once the store says the same.
+    - Readers of lists are told of each change of a topic, its words and its end included.
 
     Invariant: an entry is replaced, never changed, so a reader's snapshot stays what it was.
     """
@@ -190,6 +199,15 @@ class StatusMap:
         completed_at = generation.completed_at or now()
         self._put(replace(generation, status=StatusName.CANCELLED, completed_at=completed_at))
 
+    def show_topic(self, topic: Topic, generation: Generation | None) -> None:
+        """Tell readers of lists of a topic that was added or changed; `generation` is its latest in the store."""
+        entry = self._entries.get(topic.id)
+        if entry and entry.generation:
+            title = replace(entry.generation, title=topic.topic)
+            entry = Snapshot(topic.id, title, entry.phase, entry.estimated_completion, entry.retry_at)
+            self._entries[topic.id] = entry
+        self._publish(entry or Snapshot(topic.id, generation), topic.user_id, topic)
+
     def forget(self, topic_id: TopicId) -> None:
         """Drop a topic's live status: the store is asked from now on, also by who waits."""
         self._entries.pop(topic_id, None)
@@ -197,10 +215,11 @@ class StatusMap:
         self._read_at.pop(topic_id, None)
         self._wake(topic_id)
 
-    def mark_deleted(self, topic_id: TopicId) -> None:
-        """Drop a topic that is no more; who waits for it looks and finds nothing."""
+    def mark_deleted(self, topic_id: TopicId, owner: UserId | None) -> None:
+        """Drop a topic that is no more; who waits for it looks and finds nothing. `owner`: None: it was gone before."""
         self.forget(topic_id)
-        self.feed.forget(topic_id)
+        if owner is not None:
+            self.feed.delete(topic_id, owner)
 
     def next_change(self, topic_id: TopicId) -> Event:
         """Return the event that the topic's next change sets. Take it, then look, then wait: no change is missed."""
@@ -241,10 +260,18 @@ class StatusMap:
         estimated: str | None = None,
         retry_at: str | None = None,
     ) -> None:
+        before = self._entries.get(generation.topic_id)
+        if before and before.generation and before.generation.id == generation.id:
+            generation = replace(generation, title=before.generation.title)  # it may have changed meanwhile
         entry = Snapshot(generation.topic_id, generation, phase, estimated, retry_at)
         self._entries[generation.topic_id] = entry
-        self.feed.publish(generation.topic_id, generation.user_id, topic_document(entry), generation.completed_at)
+        self._publish(entry, generation.user_id)
         self._wake(generation.topic_id)
+
+    def _publish(self, entry: Snapshot, owner: UserId, topic: Topic | None = None) -> None:
+        document, unfinished = topic_document(entry, topic), entry.status.unfinished
+        ended_at = entry.generation.completed_at if entry.generation else None
+        self.feed.publish(entry.topic_id, owner, document, unfinished=unfinished, ended_at=ended_at)
 
     def _wake(self, topic_id: TopicId) -> None:
         event = self._changes.pop(topic_id, None)

@@ -74,6 +74,12 @@ class Reader:
                 return event
         return None
 
+    async def sign(self) -> None:
+        """Read one block that is no event: what a stream begins with, or a comment."""
+        block = await self._next_block()
+        assert block is not None, "the stream ended"
+        assert self._read(block) is None, f"this is an event: {block!r}"
+
     async def until(self, name: str, count: int = 1) -> list[Event]:
         """Return the events up to the `count`th with this name."""
         found: list[Event] = []
@@ -149,12 +155,11 @@ class Reader:
             fields[name] = value
         if "retry" in fields:
             self.retry = int(fields["retry"])
+        self.last_id = fields.get("id", self.last_id)  # kept from a block without data as well, as browsers do
         return Event(fields["event"], json.loads(fields["data"]), fields.get("id")) if "data" in fields else None
 
     def _keep(self, event: Event) -> None:
         self.events.append(event)
-        if event.id is not None:
-            self.last_id = event.id
         if event.name == "status" and event.data["generation_id"] != self.generation_id:
             self.generation_id, self.text = event.data["generation_id"], ""
         if event.name == "text":

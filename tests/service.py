@@ -1,8 +1,9 @@
 """The service as a test starts it: the real server on a real port, with the stand-in in Claude's place."""
 
+import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -156,3 +157,24 @@ async def _serve(service: Service, *, task_status: trio.TaskStatus[list[str]]) -
         await serve(service.settings, config, None, wait_for_stop, task_status=task_status)
     finally:
         service.stopped.set()
+
+
+@contextmanager
+def logged(name: str, text: str) -> Iterator[trio.Event]:
+    """Give an event that is set when a logger logs a line with this text."""
+    found = trio.Event()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if text in record.getMessage():
+                found.set()
+
+    logger, listener = logging.getLogger(name), Listener()
+    level = logger.level
+    logger.addHandler(listener)
+    logger.setLevel(logging.INFO)
+    try:
+        yield found
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)

@@ -1,10 +1,13 @@
 """Access tokens: looked up, remembered for a moment, refused once revoked."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 import pytest
-from trio.testing import MockClock
+import trio
+from sqlite_utils import Database
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from app.access import MEMORY_SECONDS, Access
 from app.directory import DATABASE
@@ -16,6 +19,9 @@ from app.threads import Threads
 from tests.service import locked_database
 
 TOKEN = "a-token-of-kim"
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -85,6 +91,77 @@ async def test_who_has_longer_to_wait_may_ask_for_what_was_known_longer_ago(
     assert known.name == "kim"
     with pytest.raises(Unauthorized):
         await access.user(TOKEN, memory=15)
+
+
+class HeldStore(Store):
+    """A store whose reads are counted and wait until they may."""
+
+    reads = 0
+    away = False
+
+    async def read(self, query: Callable[Concatenate[Database, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        self.reads += 1
+        await self.go.wait()
+        if self.away:
+            raise DatabaseFailed
+        return await super().read(query, *args, **kwargs)
+
+    def hold(self) -> None:
+        self.go = trio.Event()
+
+
+@pytest.fixture
+async def held(store: Store, token_id: TokenId, tmp_path: Path) -> AsyncIterator[HeldStore]:
+    """The same database, behind a store that is held."""
+    threads = Threads(4)
+    opened = HeldStore(tmp_path / DATABASE, threads)
+    await threads.write(opened.open)
+    opened.hold()
+    yield opened
+    await opened.close()
+
+
+async def answers(access: Access, go: trio.Event, *, first_leaves: bool = False) -> list[str]:
+    """Have ten ask for the token at once, and return what they were told."""
+    told = []
+
+    async def ask(scope: trio.CancelScope) -> None:
+        with scope:
+            try:
+                told.append((await access.user(TOKEN)).name)
+            except DatabaseFailed:
+                told.append("away")
+
+    scopes = [trio.CancelScope() for _ in range(10)]
+    async with trio.open_nursery() as nursery:
+        for scope in scopes:
+            nursery.start_soon(ask, scope)
+            await wait_all_tasks_blocked()
+        if first_leaves:
+            scopes[0].cancel()
+            await wait_all_tasks_blocked()
+        go.set()
+    return told
+
+
+async def test_many_who_ask_for_the_same_token_at_once_read_the_store_once(held: HeldStore) -> None:
+    access = Access(held)
+
+    assert await answers(access, held.go) == ["kim"] * 10
+    assert held.reads == 1
+
+
+async def test_who_waited_for_one_who_left_or_failed_asks_for_itself(held: HeldStore) -> None:
+    access = Access(held)
+
+    left = await answers(access, held.go, first_leaves=True)
+    held.away = True
+    held.hold()
+    failed = await answers(Access(held), held.go)
+
+    assert left == ["kim"] * 9
+    assert failed == ["away"] * 10
+    assert not access._asking
 
 
 async def test_a_token_that_was_unknown_works_as_soon_as_it_is_added(store: Store) -> None:

@@ -1,5 +1,7 @@
 """The feed: the newest change of each topic, in order, for readers who come, go and come back."""
 
+from itertools import count
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,6 +14,8 @@ KIM, LEE = UserId(1), UserId(2)
 
 topics = st.integers(1, 5)
 changes = st.lists(st.tuples(topics, st.booleans()), max_size=30)
+words = count()
+"""Each change says something new, unless a test says what."""
 
 
 def owner_of(topic_id: int) -> UserId:
@@ -20,7 +24,8 @@ def owner_of(topic_id: int) -> UserId:
 
 def publish(feed: Feed, topic_id: int, *, ended: bool = False, word: str = "") -> None:
     ended_at = later(60) if ended else None
-    feed.publish(TopicId(topic_id), owner_of(topic_id), {"id": topic_id, "word": word}, ended_at)
+    document = {"id": topic_id, "word": word or str(next(words)), "updated_at": ended_at}
+    feed.publish(TopicId(topic_id), owner_of(topic_id), document, unfinished=not ended, ended_at=ended_at)
 
 
 def topics_since(feed: Feed, number: int, owner: UserId | None = None) -> list[object]:
@@ -36,9 +41,9 @@ def test_a_topic_is_told_once_as_it_is_now() -> None:
     publish(feed, 2, word="first")
     publish(feed, 1, word="last")
 
-    assert [change.document for change in feed.since(0, None) or ()] == [
-        {"id": 2, "word": "first"},
-        {"id": 1, "word": "last"},
+    assert [(change.document["id"], change.document["word"]) for change in feed.since(0, None) or ()] == [
+        (2, "first"),
+        (1, "last"),
     ]
 
 
@@ -105,7 +110,7 @@ def test_an_end_that_is_older_than_one_told_already_does_not_set_the_mark_back()
     publish(feed, 1, ended=True)
     newest = feed.mark
 
-    feed.publish(TopicId(2), KIM, {"id": 2}, later(-60))
+    feed.publish(TopicId(2), KIM, {"id": 2}, unfinished=False, ended_at=later(-60))
 
     assert (feed.mark.ended_at, feed.mark.ended_topic) == (newest.ended_at, 1)
 
@@ -114,16 +119,47 @@ def test_every_process_has_a_name_of_its_own() -> None:
     assert Feed().mark.run != Feed().mark.run
 
 
-def test_a_deleted_topic_is_forgotten() -> None:
+def test_a_deleted_topic_is_told_as_deleted_and_stays_so_whoever_comes_late() -> None:
     feed = Feed()
     publish(feed, 1)
     publish(feed, 2)
+    before = feed.mark.number
+    woken = feed.next_change(KIM)
 
-    feed.forget(TopicId(1))
-    feed.forget(TopicId(99))
+    feed.delete(TopicId(1), KIM)
+    publish(feed, 1)
 
-    assert topics_since(feed, 0) == [2]
+    (deleted,) = feed.since(before, KIM) or []
+    assert woken.is_set()
+    assert (deleted.event, deleted.document, deleted.mark) == ("deleted", {"id": 1}, feed.mark)
+    assert feed.since(before, LEE) == []
+    assert topics_since(feed, 0) == [2, 1]
     assert [change.document["id"] for change in feed.unfinished(None)] == [2]
+
+
+def test_what_says_the_same_as_before_but_for_its_time_is_no_change() -> None:
+    feed = Feed()
+    publish(feed, 1, word="same")
+    before, woken = feed.mark, feed.next_change(KIM)
+
+    feed.publish(TopicId(1), KIM, {"id": 1, "word": "same", "updated_at": "later"}, unfinished=True)
+
+    assert feed.mark == before
+    assert not woken.is_set()
+
+
+@given(changes)
+def test_who_is_still_to_be_told_of_what_is_unfinished_is_told_of_all_of_it(history: list[tuple[int, bool]]) -> None:
+    feed = Feed()
+    for topic_id, ended in history:
+        publish(feed, topic_id, ended=ended)
+
+    for owner in (KIM, LEE, None):
+        found = feed.since(feed.mark_before_unfinished(owner).number, owner)
+        unfinished = feed.unfinished(owner)
+        assert found is not None
+        assert [change for change in found if change.unfinished] == unfinished
+        assert bool(found) is bool(unfinished)
 
 
 def test_no_more_topics_are_remembered_than_are_worth_it_and_who_missed_some_is_told_so(

@@ -673,6 +673,34 @@ def test_what_ended_lately_is_told_oldest_first_of_one_owner_or_of_all(db: Datab
     assert ended(None, limit=2) == [ids[3], again.id]
     assert ended(user_id) == [ids[2], ids[3], again.id]
     assert ended(ben.id) == [ids[1]]
+    ((topic, generation),) = generations.topics_ended_between(db, ben.id, "2026", "2027")
+    assert (topic.user_id, generation.id, topic.id) == (ben.id, ids[1], generation.topic_id)
+
+
+def test_a_generation_knows_what_its_topic_is_called_by_now(db: Database, topic_id: TopicId) -> None:
+    first = accept(db, topic_id)
+    changed = generations.change_topic(db, topic_id, "다른 제목", None, None)
+    failed = cancel(db, first)
+
+    assert changed is not None
+    assert (changed[0].topic, changed[1]) == ("다른 제목", replace(first, title="다른 제목"))
+    assert first.title == first.topic
+    assert (failed.topic, failed.title) == (first.topic, "다른 제목")
+    assert accept(db, topic_id, order=Order(resume=True)).title == "다른 제목"
+    assert generations.change_topic(db, TopicId(99), "x", None, None) is None
+
+
+def test_a_generation_is_found_as_its_topics_alone(db: Database, topic_id: TopicId) -> None:
+    earlier = cancel(db, accept(db, topic_id))
+    accept(db, topic_id)
+
+    assert generations.generation_of_topic(db, topic_id, earlier.id) == earlier
+    assert generations.generation_of_topic(db, TopicId(99), earlier.id) is None
+    assert generations.generation_of_topic(db, topic_id, GenerationId(99)) is None
+
+
+def test_a_deleted_topic_was_somebodys_once(db: Database, topic_id: TopicId, user_id: UserId) -> None:
+    assert [topics.delete_topic(db, topic_id) for _ in range(2)] == [user_id, None]
 
 
 # The ledger
@@ -947,6 +975,9 @@ QUERIES: dict[str, Callable[[Database], object]] = {
     "typical section": lambda db: acceptance._typical_section(db, "ko"),
     "ended_between": lambda db: generations.ended_between(db, None, "2026", "2027"),
     "ended_between owner": lambda db: generations.ended_between(db, UserId(1), "2026", "2027"),
+    "topics_ended_between": lambda db: generations.topics_ended_between(db, None, "2026", "2027"),
+    "generation_of_topic": lambda db: generations.generation_of_topic(db, TopicId(1), GenerationId(1)),
+    "change_topic": lambda db: generations.change_topic(db, TopicId(1), "x", None, None),
     "finish_topic": lambda db: generations.finish_topic(db, TopicId(1)),
     "kept_strands": lambda db: texts.kept_strands(db, GenerationId(1)),
     "keep_text": lambda db: checkpoint(db, accept(db, TopicId(1))),

@@ -1,11 +1,9 @@
 """Readers of live text: what they saw is never taken back, nobody holds up anybody, and they leave nothing behind."""
 
 import gc
-import logging
 import random
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -21,7 +19,7 @@ from tests.claude import FakeClaude, Script
 from tests.events import Reader, status_reader
 from tests.process import Server, serving
 from tests.reports import Body, plan, report, section_of
-from tests.service import Service, running
+from tests.service import Service, logged, running
 
 ROUNDS = 3
 LONG, SHORT = 400, 8
@@ -35,27 +33,6 @@ def clock(mock_clock: MockClock) -> MockClock:
     """Real time that a test can also jump ahead."""
     mock_clock.rate = 1.0
     return mock_clock
-
-
-@contextmanager
-def logged(name: str, text: str) -> Iterator[trio.Event]:
-    """Give an event that is set when a logger logs a line with this text."""
-    found = trio.Event()
-
-    class Listener(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if text in record.getMessage():
-                found.set()
-
-    logger, listener = logging.getLogger(name), Listener()
-    level = logger.level
-    logger.addHandler(listener)
-    logger.setLevel(logging.INFO)
-    try:
-        yield found
-    finally:
-        logger.removeHandler(listener)
-        logger.setLevel(level)
 
 
 def unlike_before(claude: FakeClaude, section: str, pieces: int) -> Script:

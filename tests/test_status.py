@@ -3,7 +3,7 @@
 import gc
 import json
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -28,13 +28,14 @@ from app.models import (
     SavedFile,
     StatusName,
     Tokens,
+    Topic,
     TopicId,
     UserId,
 )
 from app.queries import acceptance, artifacts, generations, topics, usage, users
 from app.queries.artifacts import Version
 from app.queries.usage import CallEnd, CallState
-from app.status import READER_SECONDS, Snapshot, StatusMap
+from app.status import READER_SECONDS, Snapshot, StatusMap, topic_document
 from app.store import open_database
 from app.text import ReportText
 
@@ -64,7 +65,7 @@ CHANGES: dict[str, Callable[[StatusMap], None]] = {
     "failed": lambda statuses: statuses.mark_failed(RUNNING, ClaudeTimeout()),
     "cancelled": lambda statuses: statuses.mark_cancelled(RUNNING),
     "forgotten": lambda statuses: statuses.forget(TOPIC),
-    "deleted": lambda statuses: statuses.mark_deleted(TOPIC),
+    "deleted": lambda statuses: statuses.mark_deleted(TOPIC, RUNNING.user_id),
 }
 
 
@@ -313,9 +314,76 @@ def test_what_is_forgotten_stays_on_the_list_and_what_is_deleted_does_not() -> N
         statuses.mark_cancelled(generation)
 
     statuses.forget(TOPIC)
-    statuses.mark_deleted(OTHER_TOPIC)
+    statuses.mark_deleted(OTHER_TOPIC, RUNNING.user_id)
+    statuses.mark_deleted(OTHER_TOPIC, None)  # gone before
 
-    assert [change.document["id"] for change in statuses.feed.since(0, None) or []] == [TOPIC]
+    changes = [(change.event, change.document["id"]) for change in statuses.feed.since(0, None) or []]
+    assert changes == [("topic", TOPIC), ("deleted", OTHER_TOPIC)]
+
+
+WORDS = Topic(TOPIC, RUNNING.user_id, "새 제목", "", "ko", StatusName.IDLE, "2026-11-22T09:00:00.000Z", "2030")
+
+
+def listed(statuses: StatusMap) -> Mapping[str, object]:
+    """Return what the readers of a list were told last."""
+    (*_, newest) = statuses.feed.since(0, RUNNING.user_id) or []
+    return newest.document
+
+
+def test_a_topics_own_title_is_on_the_list_from_its_change_on_to_the_end() -> None:
+    statuses = StatusMap()
+    statuses.mark_generating(RUNNING)
+
+    statuses.show_topic(WORDS, None)
+    titles = [listed(statuses)["topic"]]
+    for change in (
+        partial(statuses.mark_progress, RUNNING, Phase.WRITING),
+        partial(statuses.mark_completed, COMPLETED),
+    ):
+        change()
+        titles.append(listed(statuses)["topic"])
+
+    assert titles == ["새 제목"] * 3
+    assert listed(statuses)["status"] == "completed"
+
+
+def test_a_generation_that_is_resumed_after_the_title_was_changed_shows_the_new_one() -> None:
+    statuses = StatusMap()
+
+    statuses.mark_generating(replace(RUNNING, title="새 제목"))
+
+    assert listed(statuses)["topic"] == "새 제목"
+
+
+def test_a_changed_topic_is_on_the_list_as_it_stands() -> None:
+    statuses = StatusMap()
+    statuses.show_topic(WORDS, None)
+    idle = listed(statuses)
+    statuses.show_topic(replace(WORDS, topic="다음 제목"), COMPLETED)
+    ended = listed(statuses)
+    statuses.mark_progress(replace(RUNNING, progress_percent=42), Phase.WRITING)
+    statuses.show_topic(WORDS, RUNNING)
+    live = listed(statuses)
+
+    assert (idle["topic"], idle["status"], idle["progress_percent"]) == ("새 제목", "idle", 0)
+    assert (ended["topic"], ended["status"], ended["updated_at"]) == ("다음 제목", "completed", "2030")
+    assert (live["topic"], live["phase"], live["progress_percent"]) == ("새 제목", "writing", 42)
+    assert statuses.feed.unfinished(None)[0].document == live
+
+
+def test_the_time_of_a_change_is_the_newer_of_the_topics_and_its_generations() -> None:
+    older = replace(WORDS, updated_at="2026-11-22T10:01:00.000Z")
+
+    assert topic_document(Snapshot(TOPIC, COMPLETED), older)["updated_at"] == COMPLETED.completed_at
+    assert topic_document(Snapshot(TOPIC, COMPLETED), WORDS)["updated_at"] == WORDS.updated_at
+
+
+def test_a_status_is_written_as_json_once() -> None:
+    snapshot = Snapshot(TOPIC, RUNNING)
+
+    assert snapshot.json is snapshot.json
+    assert json.loads(snapshot.json) == snapshot.document
+    assert json.loads(snapshot.body) == {"data": snapshot.document}
 
 
 # What it says

@@ -14,6 +14,7 @@ from app.errors import Failure, Refused, Superseded
 from app.models import (
     ArtifactId,
     Generation,
+    GenerationId,
     Kind,
     Mode,
     StatusName,
@@ -32,7 +33,8 @@ FIELDS = (
     "sections_total", "progress_percent", "artifact_id",
     "error_code", "error_message", "retryable", "created_at", "started_at", "completed_at",
 )  # fmt: skip
-COLUMNS = ", ".join(FIELDS)
+TITLE = "(SELECT named.topic FROM topics AS named WHERE named.id = topic_id) AS title"
+COLUMNS = ", ".join((*FIELDS, TITLE))
 
 
 def latest_generation(db: Database, topic_id: TopicId) -> Generation | None:
@@ -50,6 +52,21 @@ def topic_and_latest(db: Database, topic_id: TopicId) -> tuple[Topic, Generation
     generation = latest_generation(db, topic_id)
     topic = topics.topic(db, topic_id)
     return None if topic is None else (topic, generation)
+
+
+def generation_of_topic(db: Database, topic_id: TopicId, generation_id: GenerationId) -> Generation | None:
+    """Return one generation of a topic."""
+    sql = f"SELECT {COLUMNS} FROM generations WHERE id = :id AND topic_id = :topic_id"
+    rows = list(db.query(sql, {"id": generation_id, "topic_id": topic_id}))
+    return _with_tokens(db, rows[0]) if rows else None
+
+
+def change_topic(
+    db: Database, topic_id: TopicId, topic: str | None, plan: str | None, language: str | None
+) -> tuple[Topic, Generation | None] | None:
+    """Change what is not None; returns the topic with its latest generation, or None when there is none."""
+    changed = topics.change_topic(db, topic_id, topic, plan, language)
+    return None if changed is None else (changed, latest_generation(db, topic_id))
 
 
 def list_generations(db: Database, topic_id: TopicId, before: int | None, limit: int) -> list[Generation]:
@@ -77,6 +94,12 @@ def ended_between(db: Database, owner: UserId | None, since: str, until: str, li
     parameters: dict[str, Any] = {"since": since, "until": until, "limit": limit}
     rows = list(db.query(sql, parameters | ({} if owner is None else {"owner": owner})))
     return [_with_tokens(db, row) for row in reversed(rows)]
+
+
+def topics_ended_between(db: Database, owner: UserId | None, since: str, until: str) -> list[tuple[Topic, Generation]]:
+    """Return what `ended_between` does, each with its topic."""
+    ended = ended_between(db, owner, since, until)
+    return [(topic, generation) for generation in ended if (topic := topics.topic(db, generation.topic_id))]
 
 
 def recover_generations(db: Database) -> list[Generation]:

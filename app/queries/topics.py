@@ -51,9 +51,13 @@ def change_topic(
     return next((_topic(row) for row in db.query(sql, parameters)), None)
 
 
-def delete_topic(db: Database, topic_id: TopicId) -> None:
-    """Delete a topic with its generations, messages and artifacts; what was spent on it stays in the ledger."""
-    db.execute("DELETE FROM topics WHERE id = :id", {"id": topic_id})
+def delete_topic(db: Database, topic_id: TopicId) -> UserId | None:
+    """Delete a topic with its generations, messages and artifacts; what was spent on it stays in the ledger.
+
+    Returns whose it was; None when it was gone already.
+    """
+    rows = list(db.query("DELETE FROM topics WHERE id = :id RETURNING user_id", {"id": topic_id}))
+    return UserId(rows[0]["user_id"]) if rows else None
 
 
 def existing_topics(db: Database, ids: list[TopicId]) -> set[TopicId]:

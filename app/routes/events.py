@@ -1,61 +1,25 @@
-"""Server-Sent Events: the status and the text of one topic, and the statuses of a list."""
+"""The event stream of one topic: its status, and the text as it is written."""
 
-import json
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import Any, TypeVar
 
-from anyio import Event, move_on_after, sleep
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Send
+from anyio import Event
+from starlette.responses import Response
 
 from app.draft import report_text
-from app.errors import DatabaseFailed, Invalid, NotFound, Unauthorized
-from app.feed import Mark
-from app.models import Generation, GenerationId, StatusName, TopicId, User
+from app.errors import NotFound
+from app.models import ArtifactId, Generation, GenerationId, StatusName, TopicId
 from app.queries import artifacts, generations, texts
 from app.routes.auth import current_user, topic_id
-from app.routes.body import pointer
 from app.routes.resource import Request, resource
 from app.routes.status import look
-from app.status import Snapshot, topic_document
-
-RETRY_MILLISECONDS = 3000
-QUIET_SECONDS = 15.0
-"""After so long without an event a comment is sent, which keeps proxies awake."""
-
-TOKEN_SECONDS = 15.0
-"""How long a stream goes on without asking whether its reader's token still holds; it asks after a comment, too."""
-
-OUTAGE_SECONDS = 1.0
-"""How long a stream waits before it tries again to read a database that cannot be used."""
+from app.routes.streams import RETRY, Flags, encoded, event, event_id, events_of, flags, reader, stream
+from app.status import Snapshot
 
 TEXT_CHARACTERS = 65_536
 """How much text one event holds at most; a reader who is far behind takes several."""
 
-LIST_SECONDS = 0.25
-"""How often the stream of a list sends at most; a topic that changes more often is sent as it is then."""
-
-HEADERS = {
-    "Cache-Control": "no-cache, no-transform",
-    "X-Accel-Buffering": "no",
-    "Content-Type": "text/event-stream; charset=utf-8",
-}
-
-RETRY = b"retry: %d\n\n" % RETRY_MILLISECONDS
-COMMENT = b": still here\n\n"
-PING = b"event: ping\ndata: {}\n\n"
-
-Flags = frozenset[str]
-News = list[tuple[Mapping[str, Any], Mark]]
-
-T = TypeVar("T")
-
 POSITION = re.compile(r"([0-9]{1,18})-([0-9]{1,18})(-done)?")
-MARK = re.compile(r"([0-9a-f]{8})-([0-9]{1,18})-([0-9-]{10}T[0-9:]{8}\.[0-9]{3}Z)-([0-9]{1,18})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,121 +34,90 @@ class Position:
         return f"{self.generation_id}-{self.offset}{'-done' if self.done else ''}"
 
 
-class EventStream(StreamingResponse):
-    """A stream of events whose generator ends with it, also where the reader left in the middle of a send."""
-
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
-        super().__init__(events, headers=HEADERS)
-        self._events = events
-
-    async def stream_response(self, send: Send) -> None:
-        async with aclosing(self._events):
-            await super().stream_response(send)
+NOWHERE = Position(GenerationId(0), 0)
 
 
 async def stream_status(request: Request) -> Response:
     user = await current_user(request)
-    flags = _flags(request, "text", "ping")
+    asked = flags(request, "text", "ping")
     snapshot = await look(request, user, topic_id(request))
     position = _position(request)
-    generation = snapshot.generation
-    if position.done and generation and generation.id == position.generation_id and not snapshot.status.unfinished:
-        return Response(status_code=204)
-    return _stream(request, status_events(request, topic_id(request), replace(position, done=False), flags))
+    if position.done and snapshot.generation and snapshot.generation.id == position.generation_id:
+        if _settled(request, snapshot):
+            return Response(status_code=204)
+        position = replace(position, done=False)
+    elif position.done:
+        position = NOWHERE
+    source = TopicSource(request, topic_id(request), position, asked)
+    return stream(request, events_of(source, request.state["statuses"], asked, RETRY + b"\n"))
 
 
-async def stream_topics(request: Request) -> Response:
-    await current_user(request)
-    flags = _flags(request, "ping")
-    return _stream(request, topic_events(request, _mark(request), flags))
+class TopicSource:
+    """Tells of one topic: the whole status first, then each change, to the end of one generation.
 
-
-async def status_events(
-    request: Request, topic_id: TopicId, position: Position, flags: Flags
-) -> AsyncGenerator[bytes, None]:
-    """Give the events of one topic: the whole status first, then each change, until the end or the server's stop.
-
-    Holds nothing but the position, so a reader who is slow costs nothing and misses nothing.
+    Promises:
+    - `done` comes when the store knows the end, and after all of the text.
+    - A reader who is in an earlier generation is told the rest of that one; it comes back for the next. Where its
+      text is kept no longer (only a completed report, or a partial one that was kept, outlives the next generation;
+      the text of any other is dropped then, or goes on under the id of the one that resumes it), a reader of the text
+      is taken on to the newest generation, whose text begins at 0.
+    - Who is not to see the topic any more, or one that is deleted, is told nothing more.
     """
-    statuses = request.state["statuses"]
-    shown = None
-    yield RETRY
-    while True:
-        change = statuses.next_change(topic_id)  # taken before the look, so no change is missed
-        snapshot = await _patiently(partial(_look, request, topic_id))
-        if snapshot is None:
-            return
+
+    def __init__(self, request: Request, topic_id: TopicId, position: Position, flags: Flags) -> None:
+        self.mark = position
+        self._request = request
+        self._topic_id = topic_id
+        self._with_text = "text" in flags
+        self._shown: str | None = None
+
+    def next_change(self) -> Event:
+        return self._request.state["statuses"].next_change(self._topic_id)
+
+    async def step(self) -> bytes | None:
+        snapshot = None if self.mark.done else await self._look()
+        while snapshot is not None:
+            settled = _settled(self._request, snapshot)  # no await since the look
+            news = await self._news(snapshot)
+            if news or not settled:
+                return news
+            again = await self._look()
+            if again is not None and again.etag == snapshot.etag:  # what was read in between was all of the text
+                self.mark = replace(self.mark, done=True)
+                return event("done", snapshot.json, self.mark)
+            snapshot = again
+        return None
+
+    async def _news(self, snapshot: Snapshot) -> bytes:
+        """Return one event that brings the reader further, if there is one."""
         generation = snapshot.generation
-        if generation and generation.id != position.generation_id:
-            position = Position(generation.id, 0)
-        if snapshot.etag != shown:
-            shown = snapshot.etag
-            yield event("status", snapshot.document, position)
-        while "text" in flags and generation and (text := await _text(request, generation, position)):
-            reached = replace(position, offset=position.offset + len(text))
-            yield event("text", {"offset": position.offset, "text": text}, reached)
-            position = reached
-        if generation and not snapshot.status.unfinished:
-            yield event("done", snapshot.document, replace(position, done=True))
-            return
-        if statuses.closed:
-            yield event("draining", {}, position)
-            return
-        if not await _happens(change):
-            yield _quiet(flags)
+        if generation and generation.id != self.mark.generation_id:
+            self.mark = Position(generation.id, 0)
+        if snapshot.etag != self._shown:
+            self._shown = snapshot.etag
+            return event("status", snapshot.json, self.mark)
+        offset = self.mark.offset
+        text = await text_since(self._request, generation, offset) if generation and self._with_text else ""
+        if not text:
+            return b""
+        self.mark = replace(self.mark, offset=offset + len(text))
+        return event("text", encoded({"offset": offset, "text": text}), self.mark)
 
-
-async def topic_events(request: Request, mark: Mark | None, flags: Flags) -> AsyncGenerator[bytes, None]:
-    """Give the newest state of every topic that changes, the unfinished ones first, until the server stops.
-
-    Who was away gets each topic that has changed since, once; from the store where this process does not know.
-    """
-    statuses = request.state["statuses"]
-    yield RETRY
-    while True:
-        user = await _patiently(partial(_reader, request))
-        if user is None:
-            return
-        change = statuses.feed.next_change(None if user.is_admin else user.id)  # taken before the look
-        news, now = await _patiently(partial(_news, request, user, mark))
-        for document, reached in news:
-            yield event("topic", document, reached)
-        mark = now
-        if statuses.closed:
-            yield event("draining", {}, mark)
-            return
-        if news:
-            await sleep(LIST_SECONDS)  # what comes together goes together
-        elif not await _happens(change):
-            yield _quiet(flags)
-
-
-def event(name: str, data: Mapping[str, Any], position: object) -> bytes:
-    """Write one event with its id."""
-    content = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    return f"event: {name}\nid: {position}\ndata: {content}\n\n".encode()
-
-
-async def _reader(request: Request) -> User | None:
-    """Return who reads; None when the token holds no longer."""
-    try:
-        return await current_user(request, TOKEN_SECONDS)
-    except Unauthorized:
-        return None
-
-
-async def _look(request: Request, topic_id: TopicId) -> Snapshot | None:
-    """Return a topic's status; None when it is gone, or is not the reader's to see any more."""
-    user = await _reader(request)
-    try:
-        return await look(request, user, topic_id) if user else None
-    except NotFound:
-        return None
-
-
-async def _text(request: Request, generation: Generation, position: Position) -> str:
-    """Return what the reader may see next of a report: from memory while it is written, then stored."""
-    return await _patiently(partial(text_since, request, generation, position.offset))
+    async def _look(self) -> Snapshot | None:
+        """Return the status of the generation that the reader is in, or else of the newest; None: there is no more."""
+        user = await reader(self._request)
+        try:
+            newest = await look(self._request, user, self._topic_id) if user else None
+        except NotFound:
+            return None
+        followed = self.mark.generation_id
+        if newest is None or newest.generation is None or followed in {0, newest.generation.id}:
+            return newest
+        store = self._request.state["store"]
+        earlier = await store.read(generations.generation_of_topic, self._topic_id, followed)
+        if earlier is None or (self._with_text and not _keeps_text(earlier)):
+            return newest
+        return Snapshot(self._topic_id, earlier)
 
 
 async def text_since(request: Request, generation: Generation, offset: int) -> str:
@@ -195,97 +128,38 @@ async def text_since(request: Request, generation: Generation, offset: int) -> s
         return live.since(offset)[:TEXT_CHARACTERS]
     if generation.status is StatusName.COMPLETED:
         return (await store.read(artifacts.report_text, generation.id) or "")[offset:end]
+    if generation.artifact_id is not None:
+        return (await _partial_report(request, generation.artifact_id))[offset:end]
     kept = report_text(generation, await store.read(texts.kept_strands, generation.id))
-    if generation.artifact_id is not None:  # a partial report is all that was written, later sections included
-        return f"{kept}\n"[offset:end]
     return kept.since(offset)[:TEXT_CHARACTERS]
 
 
-async def _news(request: Request, user: User, known: Mark | None) -> tuple[News, Mark]:
-    """Return what a reader of a list is to be told, each with how far it brings them, and how far all of it does.
-
-    Where this process does not know what they have missed: what is unfinished, and what has ended since. Only the last
-    of that moves them on, so who is cut off in the middle gets it again.
-    """
-    feed = request.state["statuses"].feed
-    owner, now = None if user.is_admin else user.id, feed.mark
-    missed = feed.since(known.number, owner) if known and known.run == now.run else None
-    news = [(change.document, change.mark) for change in (feed.unfinished(owner) if missed is None else missed)]
-    if missed is None and known:
-        ended = await request.state["store"].read(generations.ended_between, owner, known.ended_at, now.ended_at)
-        news += [
-            (topic_document(Snapshot(generation.topic_id, generation)), known)
-            for generation in ended
-            if (generation.completed_at, generation.topic_id) != (known.ended_at, known.ended_topic)
-        ]
-        news = [(document, known) for document, _ in news]
-    return [*news[:-1], *((document, now) for document, _ in news[-1:])], now
+async def _partial_report(request: Request, artifact_id: ArtifactId) -> str:
+    """Return a partial report: all that was written, later sections included. Nothing when it is deleted meanwhile."""
+    found = await request.state["store"].read(artifacts.artifact, artifact_id)
+    try:
+        return (await request.state["files"].read(found[0].path)).decode() if found else ""
+    except FileNotFoundError:
+        return ""
 
 
-async def _patiently(read: Callable[[], Awaitable[T]]) -> T:
-    """Read, and again for as long as the database cannot be used: that ends no stream."""
-    while True:
-        try:
-            return await read()
-        except DatabaseFailed:
-            await sleep(OUTAGE_SECONDS)
+def _keeps_text(generation: Generation) -> bool:
+    """Whether the text of a generation that is not the newest is still kept."""
+    return generation.status is StatusName.COMPLETED or generation.artifact_id is not None
 
 
-async def _happens(change: Event) -> bool:
-    """Wait for a change, but not beyond the time after which proxies want to hear something."""
-    with move_on_after(QUIET_SECONDS):
-        await change.wait()
-    return change.is_set()
-
-
-def _quiet(flags: Flags) -> bytes:
-    return COMMENT + PING if "ping" in flags else COMMENT
-
-
-def _stream(request: Request, events: AsyncGenerator[bytes, None]) -> Response:
-    """Answer with a stream; HEAD gets its headers and starts nothing."""
-    if request.method != "HEAD":
-        return EventStream(events)
-    response = Response(headers=HEADERS)
-    del response.headers["content-length"]  # a stream has none
-    return response
+def _settled(request: Request, snapshot: Snapshot) -> bool:
+    """Whether a generation has ended and the store knows it: only then is its live status forgotten."""
+    if snapshot.generation is None or snapshot.status.unfinished:
+        return False
+    live = request.state["statuses"].get(snapshot.topic_id)
+    return live is None or live.generation is None or live.generation.id != snapshot.generation.id
 
 
 def _position(request: Request) -> Position:
     """Read where the reader is; nowhere yet without an id."""
-    found = _event_id(request, POSITION)
-    if found is None:
-        return Position(GenerationId(0), 0)
-    return Position(GenerationId(int(found[1])), int(found[2]), done=bool(found[3]))
+    found = event_id(request, POSITION)
+    return Position(GenerationId(int(found[1])), int(found[2]), done=bool(found[3])) if found else NOWHERE
 
 
-def _mark(request: Request) -> Mark | None:
-    """Read how far the reader of a list is; None without an id."""
-    found = _event_id(request, MARK)
-    return found and Mark(found[1], int(found[2]), found[3], TopicId(int(found[4])))
-
-
-def _event_id(request: Request, form: re.Pattern[str]) -> re.Match[str] | None:
-    """Return the id of the last event that the reader has. A reconnecting browser's own word goes before the address
-    that it was given once. Raises Invalid."""
-    given = request.headers.get("last-event-id") or request.query_params.get("starting_after")
-    if not given:
-        return None
-    if found := form.fullmatch(given):
-        return found
-    raise Invalid(("/starting_after", "This is not the id of an event of this stream."))
-
-
-def _flags(request: Request, *names: str) -> Flags:
-    """Return which of the query's flags are set to 1. Raises Invalid."""
-    for name, value in request.query_params.items():
-        if name not in {*names, "starting_after"} or (name in names and value not in {"0", "1"}):
-            sentence = f"The parameters are starting_after, and {' and '.join(names)}: 0 or 1."
-            raise Invalid((pointer((name,)), sentence))
-    return frozenset(name for name in names if request.query_params.get(name) == "1")
-
-
-routes = [
-    resource("/api/topics/stream", GET=stream_topics),
-    resource("/api/topics/{id:id}/status/stream", GET=stream_status),
-]
+routes = [resource("/api/topics/{id:id}/status/stream", GET=stream_status)]

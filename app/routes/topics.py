@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from app.errors import Invalid, NotFound
 from app.models import StatusName, Topic
-from app.queries import topics
+from app.queries import generations, topics
 from app.routes.auth import current_user, owned_topic
 from app.routes.body import Body, Language, Text, body
 from app.routes.paging import page
@@ -34,6 +34,7 @@ async def add_topic(request: Request) -> Response:
     user = await current_user(request)
     new = await body(request, NewTopic)
     topic = await request.state["store"].write(topics.add_topic, user.id, new.topic, new.plan, new.language)
+    request.state["statuses"].show_topic(topic, None)
     return answer(document(topic), 201, {"Location": f"/api/topics/{topic.id}"})
 
 
@@ -55,11 +56,13 @@ async def get_topic(request: Request) -> Response:
 async def change_topic(request: Request) -> Response:
     topic = await owned_topic(request)
     change = await body(request, TopicChange)
-    changed = await request.state["store"].write(
-        topics.change_topic, topic.id, change.topic, change.plan, change.language
+    found = await request.state["store"].write(
+        generations.change_topic, topic.id, change.topic, change.plan, change.language
     )
-    if changed is None:
+    if found is None:
         raise NotFound
+    changed, generation = found
+    request.state["statuses"].show_topic(changed, generation)
     return answer(document(changed))
 
 

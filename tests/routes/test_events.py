@@ -13,10 +13,12 @@ from app.access import Access
 from app.directory import DATABASE
 from app.draft import PUBLISH_SECONDS
 from app.errors import DatabaseFailed
-from app.models import GenerationId, TopicId
+from app.models import TopicId
 from app.queries.users import digest
-from app.routes.events import QUIET_SECONDS, TOKEN_SECONDS, Position, status_events
+from app.routes.events import NOWHERE, TopicSource
 from app.routes.resource import Request
+from app.routes.streams import QUIET_SECONDS, TOKEN_SECONDS, events_of
+from app.runner import INSIST_SECONDS
 from app.status import StatusMap
 from app.store import Store
 from app.threads import Threads
@@ -25,7 +27,7 @@ from tests.conftest import Start
 from tests.events import Event, Reader, list_reader, status_reader
 from tests.reports import plan, report, sentences, status_when, whole, writing
 from tests.routes.client import add_token, pointers, problem
-from tests.service import ADMIN_TOKEN, Service, locked_database
+from tests.service import ADMIN_TOKEN, Service, locked_database, logged
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,6 +38,14 @@ TEXT = f"# 긴 보고서 📚\n\n{SENTENCES}\n"
 
 HALF = "".join(Script(text=TEXT).cut[:20]).rstrip()
 """What of it is seen when 20 of its 40 pieces have come."""
+
+LONG = "".join(f"긴 보고서의 문장 {number}번이다.\n" for number in range(70_000))
+"""More than the buffers between two sockets hold."""
+
+REFUSE_CANCELS = """
+    CREATE TRIGGER refuse BEFORE UPDATE ON generations WHEN NEW.status = 'cancelled'
+    BEGIN SELECT RAISE(ABORT, 'refused by the test'); END
+"""
 
 HEADERS = {
     "content-type": "text/event-stream; charset=utf-8",
@@ -82,6 +92,15 @@ async def held_halfway(service: Service, go: trio.Event | None = None, **more: A
     return topic_id, call
 
 
+async def shown_halfway(service: Service, **more: Any) -> int:
+    """Start a generation that Claude holds in the middle, and return its topic when nothing is left to be shown."""
+    topic_id, _ = await held_halfway(service, **more)
+    reader = status_reader(service, topic_id)
+    async with reader.connected():
+        await reader.until_text(len(HALF))
+    return topic_id
+
+
 async def completed(service: Service, text: str = TEXT) -> int:
     """Have a report written, and return its topic."""
     service.claude.script(Script(text=text))
@@ -112,8 +131,7 @@ def halts(events: list[Event]) -> list[tuple[str, str]]:
 async def test_the_first_event_is_the_whole_status_in_every_state(start: Start) -> None:
     async with start(max_concurrent=1) as service:
         ended = await completed(service)
-        generating, _ = await held_halfway(service)
-        await service.wait_until(generating, "generating", phase="writing")
+        generating = await shown_halfway(service)
         queued, idle = await service.topic(), await service.topic()
         await service.generate(queued)
 
@@ -246,16 +264,16 @@ async def test_every_id_of_a_stream_under_way_gives_exactly_the_rest(service: Se
         status_reader(service, topic_id, last_id=last_id, text=text, generation_id=1) for last_id, text in halts(events)
     ]
 
-    async def read(reader: Reader) -> None:
+    async def read(reader: Reader, task_status: trio.TaskStatus[None]) -> None:
         async with reader.connected():
             await reader.until_text(len(HALF))
             assert reader.text == HALF
+            task_status.started()
             await reader.rest()
 
     async with trio.open_nursery() as nursery:
         for reader in readers:
-            nursery.start_soon(read, reader)
-        await wait_all_tasks_blocked(0.02)
+            await nursery.start(read, reader)
         go.set()
 
     assert len(readers) > 5
@@ -311,6 +329,96 @@ async def test_a_reader_who_is_far_behind_is_never_given_the_next_reports_text(s
     assert names(events)[-1] == "done"
     assert one == first.strip() + "\n"
     assert reader.text == second.strip() + "\n"
+
+
+async def test_who_comes_back_in_the_middle_of_an_earlier_report_is_given_its_rest_and_then_the_next(
+    service: Service,
+) -> None:
+    topic_id = await completed(service)
+    with_text = status_reader(service, topic_id, last_id="1-10", text=TEXT[:10], generation_id=1)
+    without = status_reader(service, topic_id, "", last_id="1-0")
+    service.claude.default = Script(text="# 다른 보고서\n\n짧다.\n")
+    await completed_again(service, topic_id)
+
+    for reader, middle in ((with_text, ["text"]), (without, [])):
+        earlier = await reader.visit()
+        one = reader.text
+        newest = await reader.visit()
+
+        assert names(earlier) == names(newest) == ["status", *middle, "done"]
+        assert [event.data["generation_id"] for event in (*earlier, *newest) if event.name != "text"] == [1, 1, 2, 2]
+        assert (one, reader.text) == ((TEXT, "# 다른 보고서\n\n짧다.\n") if middle else ("", ""))
+        async with reader.connected():
+            assert reader.status == 204
+
+
+async def test_a_partial_report_outlives_the_next_generation(service: Service) -> None:
+    topic_id = await shown_halfway(service)
+    await service.http.post(f"/api/topics/{topic_id}/cancel", json={"keep_partial": True})
+    reader = status_reader(service, topic_id, last_id="1-10", text=HALF[:10], generation_id=1)
+    partial = await report(service, topic_id)
+    service.claude.default = Script(text=TEXT, hold=trio.Event(), hold_at=20)
+    await service.generate(topic_id)
+
+    events = await reader.visit()
+
+    assert names(events) == ["status", "text", "done"]
+    assert (events[-1].data["generation_id"], events[-1].data["status"]) == (1, "cancelled")
+    assert reader.text == partial == HALF + "\n"
+
+
+@pytest.mark.parametrize("resume", [True, False])
+async def test_who_was_in_a_text_that_is_no_more_or_went_on_is_taken_to_the_newest(
+    service: Service, resume: bool
+) -> None:
+    topic_id = await shown_halfway(service)
+    await service.http.post(f"/api/topics/{topic_id}/cancel")
+    with_text = status_reader(service, topic_id, last_id="1-10", text=HALF[:10], generation_id=1)
+    without = status_reader(service, topic_id, "", last_id="1-10")
+    service.claude.default = continuing(TEXT) if resume else Script(text=TEXT)
+    await service.generate(topic_id, resume=resume)
+    await service.ended(topic_id)
+
+    text_events, status_events = await with_text.visit(), await without.visit()
+
+    assert names(text_events) == ["status", "text", "done"]
+    assert {event.data.get("generation_id", 2) for event in text_events} == {2}
+    assert with_text.text == TEXT
+    assert [(event.name, event.data["status"], event.id) for event in status_events] == [
+        ("status", "cancelled", "1-10"), ("done", "cancelled", "1-10-done"),
+    ]  # fmt: skip
+
+
+async def test_a_reader_who_is_far_behind_when_the_text_goes_on_reads_it_all_under_the_new_id(service: Service) -> None:
+    service.claude.script(Script(text=LONG, fault=Fault.CUT, at=39), Script.error(401, "authentication_error", "No"))
+    topic_id = await service.topic()
+    await service.generate(topic_id)
+    await service.ended(topic_id)
+    reader = status_reader(service, topic_id, receive_buffer=4096)
+
+    async with reader.connected():
+        await reader.until("text")
+        service.claude.default = continuing(LONG)
+        await service.generate(topic_id, resume=True)
+        await service.ended(topic_id)
+        await reader.rest()
+
+    ids = [event.data["generation_id"] for event in reader.events if event.name == "status"]
+    assert ids == [1, 2]
+    assert names(reader.events).count("done") == 1
+    assert reader.last_id == f"2-{len(LONG)}-done"
+    assert reader.text == LONG
+
+
+async def test_an_id_of_another_topics_generation_tells_nothing_of_it(service: Service) -> None:
+    other, topic_id = await completed(service), await completed(service, "# 짧다\n")
+    reader = status_reader(service, topic_id, last_id="1-0")
+
+    events = await reader.visit()
+
+    assert other != topic_id
+    assert {event.data.get("generation_id", 2) for event in events} == {2}
+    assert reader.text == "# 짧다\n"
 
 
 async def test_a_stream_opened_on_an_idle_topic_shows_all_that_follows(service: Service) -> None:
@@ -464,7 +572,8 @@ async def test_a_topic_deleted_meanwhile_ends_its_streams(service: Service) -> N
     async def read(topic_id: int, task_status: trio.TaskStatus[None]) -> None:
         reader = status_reader(service, topic_id)
         async with reader.connected():
-            await reader.next()
+            await reader.until("status")
+            await reader.until_text(len(HALF) if topic_id == running else 0)
             task_status.started()
             ends[topic_id] = await reader.rest()
 
@@ -472,12 +581,71 @@ async def test_a_topic_deleted_meanwhile_ends_its_streams(service: Service) -> N
         for topic_id in (idle, running):
             await nursery.start(read, topic_id)
         for topic_id in (idle, running):
-            await service.http.delete(f"/api/topics/{topic_id}")
+            assert (await service.http.delete(f"/api/topics/{topic_id}")).status_code == 204
 
     assert ends[idle] == []
-    assert not [event for event in ends[running] if event.name == "done" and event.data["status"] != "cancelled"]
+    assert {event.data["status"] for event in ends[running]} <= {"generating", "cancelled"}
     for topic_id in (idle, running):
         problem(await service.http.get(f"/api/topics/{topic_id}/status/stream"), 404, "not_found")
+
+
+async def test_a_reader_who_is_far_behind_when_the_topic_is_deleted_is_not_told_that_it_was_all(
+    service: Service,
+) -> None:
+    topic_id = await completed(service, LONG)
+    reader = status_reader(service, topic_id, receive_buffer=4096)
+
+    async with reader.connected():
+        await reader.until("text")
+        assert (await service.http.delete(f"/api/topics/{topic_id}")).status_code == 204
+        await reader.rest()
+
+    assert set(names(reader.events)) == {"status", "text"}
+    assert 0 < len(reader.text) < len(LONG)
+    assert LONG.startswith(reader.text)
+
+
+async def test_a_reader_who_is_far_behind_when_the_token_is_revoked_gets_no_more(
+    clock: MockClock, service: Service
+) -> None:
+    topic_id = await completed(service, LONG)
+    reader = status_reader(service, topic_id, receive_buffer=4096)
+
+    async with reader.connected():
+        await reader.until("text")
+        await service.rows("UPDATE tokens SET revoked_at = 'now'")
+        clock.jump(TOKEN_SECONDS / 2)  # twice: a send may last 10 seconds
+        await reader.until("text")
+        clock.jump(TOKEN_SECONDS / 2)
+        await reader.rest()
+
+    assert set(names(reader.events)) == {"status", "text"}
+    assert 0 < len(reader.text) < len(LONG)
+
+
+async def test_the_end_is_told_as_done_only_when_the_store_knows_it(clock: MockClock, service: Service) -> None:
+    topic_id, _ = await held_halfway(service)
+    reader = status_reader(service, topic_id, "text=1&ping=1")
+    forged = status_reader(service, topic_id, last_id=f"1-{len(HALF)}-done")
+    async with reader.connected():
+        await reader.until_text(len(HALF))
+        await service.rows(REFUSE_CANCELS)
+        problem(await service.http.post(f"/api/topics/{topic_id}/cancel"), 503, "database")
+        while (await reader.until("status"))[-1].data["status"] != "cancelled":
+            pass
+        await wait_all_tasks_blocked(0.02)
+        clock.jump(QUIET_SECONDS)
+        unsettled = await reader.until("ping")
+        async with forged.connected():
+            (shown,) = await forged.until("status")
+        await service.rows("DROP TRIGGER refuse")
+        clock.jump(INSIST_SECONDS[-1])
+        events = await reader.rest()
+
+    assert names(unsettled) == ["ping"]
+    assert (forged.status, shown.data["status"]) == (200, "cancelled")
+    assert (events[-1].name, events[-1].data["status"]) == ("done", "cancelled")
+    assert events[-1].data == await service.status(topic_id)
 
 
 # Sections.
@@ -533,13 +701,18 @@ async def test_text_written_just_before_claude_falls_silent_is_shown_within_a_se
 
 
 async def test_a_lull_does_not_hide_that_claude_is_being_waited_for(start: Start, clock: MockClock) -> None:
-    async with start(backoff_seconds=0.01) as service:
+    backoff = 0.01
+    async with start(backoff_seconds=backoff) as service:
         service.claude.script(
             Script(text=TEXT, fault=Fault.CUT, at=20),
             Script.error(529, "overloaded_error", "Overloaded", retry_after=60),
         )
         topic_id = await service.topic()
-        await service.generate(topic_id)
+        with logged("longhand.generate", "Trying again") as broke_off:
+            await service.generate(topic_id)
+            await broke_off.wait()
+        await service.wait_for(topic_id, lambda status: status["attempt"] == 2)  # then it sleeps, and nothing else
+        clock.jump(2 * backoff)
         before = await service.wait_until(topic_id, "generating", phase="waiting")
         for _ in range(2):
             clock.jump(PUBLISH_SECONDS)
@@ -569,28 +742,35 @@ async def test_a_cancel_while_the_last_text_is_being_kept_is_recorded(start: Sta
     assert late.text == HALF
 
 
+async def begun(reader: Reader) -> None:
+    """Read what a stream of an idle topic, or of a list without news, begins with."""
+    await reader.sign()
+    if "/status/" in reader.url:
+        await reader.until("status")
+
+
 async def test_a_comment_keeps_proxies_awake_every_15_seconds(clock: MockClock, service: Service) -> None:
     topic_id = await service.topic()
     for reader in (status_reader(service, topic_id), list_reader(service)):
         async with reader.connected():
+            await begun(reader)
             for _ in range(3):
-                await wait_all_tasks_blocked(0.02)
+                await wait_all_tasks_blocked(0.02)  # what was read is sent, and the server knows it
                 clock.jump(QUIET_SECONDS)
-            await wait_all_tasks_blocked(0.02)
-            await completed_again(service, topic_id)
-            await reader.next()
-            await reader.next()
+                await reader.sign()
 
         assert reader.comments == 3
+        assert reader.last_id
 
 
 async def test_a_ping_is_an_event_without_an_id_beside_the_comment(clock: MockClock, service: Service) -> None:
     topic_id = await service.topic()
     for reader in (status_reader(service, topic_id, "ping=1"), list_reader(service, "ping=1")):
         async with reader.connected():
+            await begun(reader)
             await wait_all_tasks_blocked(0.02)
             clock.jump(QUIET_SECONDS)
-            (ping,) = (await reader.until("ping"))[-1:]
+            (ping,) = await reader.until("ping")
 
         assert (ping.data, ping.id) == ({}, None)
         assert reader.comments == 1
@@ -685,8 +865,9 @@ async def test_a_revoked_token_ends_the_streams_that_were_opened_with_it(clock: 
     readers = [status_reader(service, topic_id, token=token), list_reader(service, token=token)]
     for reader in readers:
         async with reader.connected():
-            await wait_all_tasks_blocked(0.02)
+            await begun(reader)
             await service.rows("UPDATE tokens SET revoked_at = 'now' WHERE sha256 = :sha256", sha256=digest(token))
+            await wait_all_tasks_blocked(0.02)
             clock.jump(max(TOKEN_SECONDS, QUIET_SECONDS))
             await reader.rest()
             await service.rows("UPDATE tokens SET revoked_at = NULL WHERE sha256 = :sha256", sha256=digest(token))
@@ -743,7 +924,7 @@ class ForgetfulStore(Store):
 async def test_a_stream_outlives_a_database_that_cannot_be_used_for_a_while(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.routes.events.OUTAGE_SECONDS", 0.0)
+    monkeypatch.setattr("app.routes.streams.OUTAGE_SECONDS", 0.0)
     async with start() as service:
         topic_id = await completed(service)
     threads = Threads(4)
@@ -758,7 +939,8 @@ async def test_a_stream_outlives_a_database_that_cannot_be_used_for_a_while(
     )
 
     found = []
-    async for data in status_events(request, TopicId(topic_id), Position(GenerationId(0), 0), frozenset({"text"})):
+    source = TopicSource(request, TopicId(topic_id), NOWHERE, frozenset({"text"}))
+    async for data in events_of(source, request.state["statuses"], frozenset(), b"retry: 3000\n\n"):
         store.outages = 3
         found.append(data.partition(b"\n")[0])
     await store.close()
@@ -801,7 +983,7 @@ async def test_a_list_begins_with_what_is_unfinished_and_with_nothing_else(start
     async with start(max_concurrent=1) as service:
         await completed(service)
         await service.topic()
-        generating, _ = await held_halfway(service, topic="One", plan="## A\n\n## B")
+        generating = await shown_halfway(service, topic="One", plan="## A\n\n## B")
         queued = await service.topic("Two")
         await service.generate(queued)
         reader = list_reader(service)
@@ -931,16 +1113,97 @@ async def test_an_id_of_a_list_gives_nothing_twice_after_a_restart(start: Start)
     assert names(late.events) == ["draining"]
 
 
-async def test_a_deleted_topic_is_told_of_no_more(service: Service) -> None:
+async def test_a_deleted_topic_is_told_as_deleted_also_to_who_was_away(service: Service) -> None:
     topic_id, _ = await held_halfway(service)
-    other, _ = await held_halfway(service)
+    other = await shown_halfway(service)
+    idle = await service.topic()
+    reader, fresh = list_reader(service), list_reader(service)
+    async with reader.connected():
+        before = (await reader.until("topic", 2))[-1]
+        for gone in (topic_id, idle):
+            assert (await service.http.delete(f"/api/topics/{gone}")).status_code == 204
+        deleted = [event for event in await reader.until("deleted", 2) if event.name == "deleted"]
+    late = list_reader(service, last_id=before.id)
+    last = list_reader(service, last_id=reader.last_id)
+    await all_news([late, last, fresh], service)
+
+    assert [event.data for event in deleted] == [{"id": topic_id}, {"id": idle}]
+    assert all(event.id for event in deleted)
+    assert [event.data for event in late.events if event.name == "deleted"] == [{"id": topic_id}, {"id": idle}]
+    assert names(last.events) == ["draining"]
+    assert {found for found, _ in told(fresh.events)} == {other}
+    assert "deleted" not in names(fresh.events)
+
+
+async def test_a_deleted_topic_of_somebody_else_is_not_told(service: Service) -> None:
+    token = await add_token(service, "other")
+    reader = list_reader(service, token=token)
+    async with reader.connected(), service.client(token) as other:
+        await service.http.delete(f"/api/topics/{await service.topic()}")
+        mine = (await other.post("/api/topics", json={"topic": "A topic"})).json()["data"]["id"]
+        events = await reader.until("topic")
+
+    assert told(events) == [(mine, "idle")]
+
+
+async def test_a_new_topic_and_a_changed_title_are_told_with_the_topics_own_words_and_time(service: Service) -> None:
+    reader = list_reader(service)
+    service.claude.default = Script(text=TEXT)
+    async with reader.connected():
+        added = (await service.http.post("/api/topics", json={"topic": "One"})).json()["data"]
+        (new,) = await reader.until("topic")
+        path = f"/api/topics/{added['id']}"
+        changed = (await service.http.patch(path, json={"topic": "Two"})).json()["data"]
+        (renamed,) = await reader.until("topic")
+        await service.generate(added["id"])
+        *_, ended = await until_topic(reader, added["id"], "completed")
+        again = (await service.http.patch(path, json={"topic": "Three", "plan": "## A"})).json()["data"]
+        (last,) = await reader.until("topic")
+    told_of = list_reader(service, last_id=ended.id)
+    await all_news([told_of], service)
+
+    assert set(new.data) == set(last.data) == FIELDS
+    assert [event.data["topic"] for event in (new, renamed, ended, last)] == ["One", "Two", "Two", "Three"]
+    assert [event.data["status"] for event in (new, renamed, last)] == ["idle", "idle", "completed"]
+    assert [event.data["updated_at"] for event in (new, renamed, last)] == [
+        topic["updated_at"] for topic in (added, changed, again)
+    ]
+    assert told_of.events[0].data == last.data
+
+
+async def test_a_title_that_was_changed_meanwhile_is_the_one_that_is_told_after_a_restart(start: Start) -> None:
+    async with start() as service:
+        topic_id, _ = await held_halfway(service, topic="One")
+        await service.http.patch(f"/api/topics/{topic_id}", json={"topic": "Two"})
+        await service.shut_down()
+    async with start() as again:
+        reader = list_reader(again)
+        async with reader.connected():
+            (event,) = await reader.until("topic")
+
+    assert event.data["topic"] == "Two"
+
+
+async def test_a_list_gives_an_id_before_its_first_event(service: Service) -> None:
     reader = list_reader(service)
     async with reader.connected():
-        await reader.until("topic", 2)
-    await service.http.delete(f"/api/topics/{topic_id}")
+        await reader.sign()
+    first_id = reader.last_id
+    topic_id = await completed(service)
+    await all_news([reader], service)
 
-    late = list_reader(service)
-    await all_news([reader, late], service)
+    assert first_id is not None
+    assert told(reader.events) == [(topic_id, "completed")]
 
-    assert {found for found, _ in told(late.events)} == {other}
-    assert topic_id not in dict(told(reader.events))
+
+async def test_who_is_cut_off_before_the_first_event_of_a_list_gets_the_unfinished_ones_all_the_same(
+    service: Service,
+) -> None:
+    running, ended = await shown_halfway(service), await completed(service)
+    reader = list_reader(service)
+    async with reader.connected():
+        await reader.sign()
+    await all_news([reader], service)
+
+    assert told(reader.events)[:1] == [(running, "generating")]
+    assert {topic_id for topic_id, _ in told(reader.events)} <= {running, ended}
