@@ -15,11 +15,13 @@ BLOCKED_SECONDS = 0.05
 class LoopWatch(trio.abc.Instrument):
     """A Trio instrument that tells `report` of each step longer than `limit` seconds, by the name of its task.
 
-    `worst` is the longest step so far, in seconds. Costs about 3 µs a step.
+    Steps in which the thread gave the processor up to wait are told beyond `wait_limit`: such a wait lasts longer where
+    other processes keep the processors busy. `worst` is the longest step so far, in seconds. Costs about 3 µs a step.
     """
 
     report: Callable[[str, float], None]
     limit: float = BLOCKED_SECONDS
+    wait_limit: float = BLOCKED_SECONDS
     worst: float = 0.0
     _began: tuple[float, float, int] | None = field(default=None, init=False)
 
@@ -29,9 +31,9 @@ class LoopWatch(trio.abc.Instrument):
     def after_task_step(self, task: trio.lowlevel.Task) -> None:
         if self._began is None:  # installed in the middle of this very step
             return
-        took = _held(self._began, _clocks())
+        took, waited = _held(self._began, _clocks())
         self.worst = max(self.worst, took)
-        if took > self.limit:
+        if took > (self.wait_limit if waited else self.limit):
             self.report(task.name, took)
 
 
@@ -40,7 +42,10 @@ def _clocks() -> tuple[float, float, int]:
     return perf_counter(), thread_time(), getrusage(RUSAGE_THREAD).ru_nvcsw  # whose own times are as coarse as 4 ms
 
 
-def _held(before: tuple[float, float, int], after: tuple[float, float, int]) -> float:
-    """Return for how long a step held the loop: time in which other processes had the processor is not its own."""
+def _held(before: tuple[float, float, int], after: tuple[float, float, int]) -> tuple[float, bool]:
+    """Return for how long a step held the loop, and whether it waited for something.
+
+    Time in which other processes had the processor is not its own, where it did not wait.
+    """
     waited = after[2] > before[2]
-    return after[0] - before[0] if waited else after[1] - before[1]
+    return (after[0] - before[0] if waited else after[1] - before[1]), waited

@@ -564,17 +564,19 @@ async def test_an_end_that_was_written_and_not_saved_is_still_an_end_after_a_kil
         assert (await artifact(service, topic_id))["partial"] is True
 
 
-async def test_sections_that_ended_early_stay_ended_when_the_closing_section_is_resumed(start: Start) -> None:
-    async with start(**QUICK) as service:
-        topic_id, calls = await begun(service, SECTIONS)
-        breaks = [Script(fault=Fault.CUT, at=20), *[Script.error(400, "invalid_request_error", "No.")] * 2]
+async def test_sections_that_were_not_begun_stay_out_when_the_closing_section_is_resumed(start: Start) -> None:
+    async with start(section_concurrency=1, **QUICK) as service:
+        service.claude.default = writing({"Part 1": [holding()]})
+        topic_id = await service.topic(plan=plan(3))
+        await service.generate(topic_id, mode=SECTIONS)
+        calls = await held(service.claude)
+        sent = len(calls[0].text_sent.rstrip())
+        await status_when(service, topic_id, lambda status: status["characters"] >= sent)
+        breaks = [Script(fault=Fault.CUT, at=20), Script.error(400, "invalid_request_error", "No.")]
         service.claude.default = writing({CLOSING: breaks})
         await cancel(service, topic_id, mode="finish")
         failed = await service.ended(topic_id)
 
-        await service.generate(topic_id, resume=True)
-        await service.ended(topic_id)
-        service.claude.default = writing()
         await service.generate(topic_id, resume=True)
         status = await service.ended(topic_id)
 

@@ -354,6 +354,26 @@ async def test_a_wait_in_mid_report_stays_visible_until_claude_is_asked_again(st
         assert len(service.claude.calls) == 3
 
 
+async def test_a_report_of_which_a_section_waits_while_another_is_written_is_being_written(start: Start) -> None:
+    async with start(section_concurrency=2, **LONG) as service:
+        limited = Script.error(429, "rate_limit_error", "Slow down", retry_after=60)
+        held = Script(hold=trio.Event(), hold_at=20)
+        service.claude.default = writing({"Part 1": [held], "Part 2": [limited]})
+        topic_id = await service.topic(plan=plan(2))
+
+        await service.generate(topic_id, mode="sections")
+        await status_when(service, topic_id, lambda status: status["phase"] == "writing")
+        while (await ledger(service, topic_id))[-1]["state"] != "failed":
+            await trio.lowlevel.checkpoint()
+        await wait_all_tasks_blocked(0.05)
+
+        assert (await service.status(topic_id))["phase"] == "writing"
+        assert held.hold is not None
+        held.hold.set()
+        waits = await service.wait_until(topic_id, "generating", phase="waiting")
+        assert waits["sections_done"] == 1
+
+
 async def test_one_that_waits_holds_no_place_and_stops_nobody(start: Start) -> None:
     async with start(max_concurrent=1, **QUICK) as service:
         service.claude.default = writing({"Limited": [LIMITED] * 10_000})

@@ -22,10 +22,11 @@ from app.files import Files
 from app.gate import Gate
 from app.generate import FINAL_WRITE_SECONDS, Tools, generate, note_failure, record
 from app.job import Job
-from app.ledger import BYTES_A_TOKEN
-from app.models import Generation, Order, StatusName, Tokens
+from app.ledger import BYTES_A_TOKEN, settle_calls
+from app.models import CallId, Generation, Order, StatusName, Tokens
 from app.prompts import Prompt
 from app.queries import acceptance, topics, users
+from app.queries.usage import CallEnd, CallState
 from app.slots import Place, Slots
 from app.state import limits_of
 from app.status import StatusMap
@@ -388,6 +389,20 @@ async def test_a_lull_in_which_the_generation_was_taken_over_ends_nothing_but_it
 
     assert workshop.job.publish is None
     assert workshop.shown()["characters"] == len("First.")
+
+
+# The ledger
+
+
+async def test_what_a_cancel_keeps_from_the_ledger_is_left_for_later(workshop: Workshop) -> None:
+    end = CallEnd(CallState.FAILED, None, None, Tokens(), estimated=False, latency_ms=1, first_token_ms=None)
+    workshop.job.unclosed.append((CallId(1), end))
+
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await settle_calls(workshop.job, workshop.tools.store)
+
+    assert workshop.job.unclosed == [(CallId(1), end)]
 
 
 # Failures side by side

@@ -57,6 +57,18 @@ async def test_steps_within_the_limit_are_measured_but_not_reported() -> None:
     assert watch.worst >= 0.001
 
 
+async def test_a_wait_within_its_own_limit_is_not_reported_and_work_is() -> None:
+    reports: list[float] = []
+    watch = LoopWatch(lambda name, took: reports.append(took), limit=0.01, wait_limit=inf)
+
+    await watched(watch, lambda: block(0.03))
+    waited = list(reports)
+    await watched(watch, lambda: compute(0.03))
+
+    assert waited == []
+    assert len(reports) == 1
+
+
 async def test_the_worst_step_is_kept() -> None:
     took: list[float] = []
     watch = LoopWatch(lambda _, seconds: took.append(seconds), limit=-1)

@@ -616,7 +616,7 @@ def test_a_report_by_sections_needs_some_in_the_plan_of_that_moment(db: Database
     with pytest.raises(Invalid) as raised, db.atomic():
         accept(db, topic_id, order=Order(plan="", mode=Mode.SECTIONS))
 
-    assert "'pointer': '/mode'" in str(raised.value.extensions["errors"])
+    assert "/mode" in str(raised.value.extensions["errors"])
 
 
 def test_what_was_refused_has_no_text(db: Database, topic_id: TopicId) -> None:
