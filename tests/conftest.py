@@ -31,8 +31,6 @@ async def loop_watch() -> AsyncIterator[LoopWatch]:
             blocked.append(f"{task}: {took * 1000:.0f} ms")
 
     watch = LoopWatch(report, wait_limit=0.25)
-    gc.collect()
-    gc.freeze()
     gc.disable()  # what the collector does in the test runner's heap is not the service's own
     trio.lowlevel.add_instrument(watch)
     yield watch

@@ -8,6 +8,7 @@ import pytest
 
 from app.errors import (
     ClaudeAuth,
+    ClaudeLimited,
     ClaudeRequest,
     ClaudeStream,
     ClaudeTimeout,
@@ -37,6 +38,7 @@ from app.errors import (
 FAILURES = [
     (ClaudeTimeout(), "claude_timeout", "Claude API timeout", True),
     (ClaudeUnavailable("overloaded"), "claude_unavailable", "Claude API unavailable: overloaded", True),
+    (ClaudeLimited(), "claude_unavailable", "Claude API unavailable: it limited new requests for too long", True),
     (ClaudeAuth(), "claude_auth", "Claude API key rejected", False),
     (ClaudeRequest("too long"), "claude_request", "Claude API refused the request: too long", False),
     (Refused(), "refused", "Claude declined to write this report", False),

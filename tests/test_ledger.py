@@ -102,7 +102,7 @@ async def test_a_row_says_the_final_count_before_the_call_is_over(start: Start) 
     async with start(**QUICK) as service:
         topic_id, _ = await held_at(service, BEFORE_THE_END)
 
-        row = await when(service, topic_id, lambda row: row["output_tokens"] != 1)
+        row = await when(service, topic_id, lambda row: row["output_tokens"] == TOKENS.output)
 
         assert counted(row) == (1000, 700, 30, 40)
         assert (row["state"], row["estimated"]) == ("open", 0)

@@ -619,16 +619,6 @@ def test_a_report_by_sections_needs_some_in_the_plan_of_that_moment(db: Database
     assert "/mode" in str(raised.value.extensions["errors"])
 
 
-def test_what_was_refused_has_no_text(db: Database, topic_id: TopicId) -> None:
-    running = replace(accept(db, topic_id), characters=800, sections_done=1)
-    checkpoint(db, running)
-
-    ended = generations.fail_generation(db, running, Refused(), [])
-
-    assert (ended.characters, ended.sections_done) == (0, 0)
-    assert texts.kept_strands(db, running.id) == []
-
-
 def test_what_was_unfinished_is_recovered_oldest_first_and_the_rest_left_alone(db: Database, user_id: UserId) -> None:
     *ids, first_id, second_id = (topics.add_topic(db, user_id, "Topic", "", "en").id for _ in range(len(ENDS) + 2))
     ended = [end(db, accept(db, topic_id)) for end, topic_id in zip(ENDS.values(), ids, strict=True)]

@@ -363,10 +363,9 @@ def test_a_heading_alone_is_never_something_written(words: list[str]) -> None:
 # The reason for all of it.
 
 
-async def test_six_equal_sections_at_once_take_under_a_third_of_the_time_of_one_text(
-    start: Start, record_property: Callable[[str, object], None]
-) -> None:
-    pace, pieces, count = 0.02, 20, 6
+async def test_six_equal_sections_at_once_take_under_a_third_of_the_time_of_one_text(start: Start) -> None:
+    """Six seconds of pace against one: the machine's own share is small in both."""
+    pace, pieces, count = 0.05, 20, 6
     took: dict[str, float] = {}
     text = whole("Title", count)
 
@@ -375,25 +374,17 @@ async def test_six_equal_sections_at_once_take_under_a_third_of_the_time_of_one_
             return Script(text=sentences(section), pieces=pieces, pace=pace)
         return Script(text=text, pieces=pieces * count, pace=pace)
 
-    async def timed(service: Service, name: str, mode: str) -> None:
+    async def timed(service: Service, mode: str) -> None:
         topic_id = await service.topic("Title", plan=plan(count))
         began = trio.current_time()
         await service.generate(topic_id, mode=mode)
         await service.ended(topic_id)
-        took[name] = trio.current_time() - began
+        took[mode] = trio.current_time() - began
         assert await report(service, topic_id) == text
 
-    async with start(section_concurrency=6, **QUICK) as service:
+    async with start(section_concurrency=count, **QUICK) as service, trio.open_nursery() as nursery:
         service.claude.default = choose
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(timed, service, "in one", "single")
-            nursery.start_soon(timed, service, "six at once", SECTIONS)
-        await service.shut_down()
-    async with start(**QUICK) as service:
-        await timed(service, "four at once", SECTIONS)
+        for mode in ("single", SECTIONS):
+            nursery.start_soon(timed, service, mode)
 
-    ratios = {name: round(seconds / took["in one"], 3) for name, seconds in took.items()}
-    record_property("ratios", ratios)
-    print(f"time against one text: {ratios}")  # noqa: T201
-    assert ratios["six at once"] < 1 / 3
-    assert ratios["four at once"] < 1 / 2
+    assert took[SECTIONS] < took["single"] / 3

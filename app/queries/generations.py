@@ -5,7 +5,6 @@ generation, and the change raises Superseded and changes nothing.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from sqlite_utils import Database
@@ -143,8 +142,6 @@ def put_back_generation(db: Database, generation: Generation, pieces: Sequence[P
 
 def fail_generation(db: Database, generation: Generation, failure: Failure, pieces: Sequence[Piece]) -> Generation:
     """End a generation as failed. Its text is kept, to be resumed; what Claude declined to write is dropped."""
-    if isinstance(failure, Refused):
-        generation = replace(generation, characters=0, sections_done=0)
     _keep_last(db, generation, pieces)
     if isinstance(failure, Refused):
         texts.drop_text(db, generation.id)
