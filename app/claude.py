@@ -11,6 +11,7 @@ from contextlib import (
     suppress,
 )
 from dataclasses import replace
+from functools import cache
 from math import inf
 from typing import Any, Protocol
 
@@ -280,4 +281,18 @@ def _client(settings: Settings) -> AsyncAnthropic:
         http_client=http_client,
     )
     client.messages.with_streaming_response.create  # noqa: B018 - imports now what the first call would on the loop
+    _take_up()
     return client
+
+
+@cache
+def _take_up() -> None:
+    """Let the SDK do now, in a thread, what it puts off until its first refusal: 50 ms of imports and models."""
+    refusal = {"type": "error", "error": {"type": "invalid_request_error", "message": ""}}
+    transport = httpx2.MockTransport(lambda _: httpx2.Response(400, json=refusal))
+    with httpx2.Client(transport=transport) as http_client, suppress(anthropic.BadRequestError):
+        client = anthropic.Anthropic(
+            api_key="none", base_url="http://none.invalid", max_retries=0, http_client=http_client
+        )
+        with client.messages.with_streaming_response.create(model="", max_tokens=1, messages=[], stream=True):
+            pass

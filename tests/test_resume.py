@@ -692,3 +692,23 @@ async def test_a_report_that_is_whole_is_saved_however_often_the_server_was_star
         assert (await service.ended(topic_id))["status"] == "completed"
         assert await report(service, topic_id) == TEXT
         assert len(service.claude.calls) == 1
+
+
+@pytest.mark.parametrize("mode", [SINGLE, SECTIONS])
+async def test_a_resumed_report_that_waits_in_the_queue_is_as_far_as_its_text(start: Start, mode: str) -> None:
+    async with start(max_concurrent=1, **QUICK) as service:
+        broken = [Script(fault=Fault.CUT, at=MIDDLE), Script.error(400, "invalid_request_error", "No.")]
+        service.claude.default = writing({"A topic": broken, "Part 2": broken, "Other": [Script(hold=trio.Event())]})
+        topic_id, other = await service.topic(plan=plan(2)), await service.topic("Other")
+        await service.generate(topic_id, mode=mode)
+        failed = await service.ended(topic_id)
+        await service.generate(other)
+
+        await service.generate(topic_id, resume=True)
+        queued = await service.status(topic_id)
+        _, cancelled = await cancel(service, topic_id, keep_partial=True)
+
+        figures = ("characters", "sections_done", "progress_percent")
+        assert (queued["status"], failed["characters"] > 0) == ("queued", True)
+        assert [queued[name] for name in figures] == [failed[name] for name in figures]
+        assert cancelled["characters"] == len(await report(service, topic_id)) - 1

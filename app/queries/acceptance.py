@@ -15,6 +15,9 @@ from app.report import expected_characters, sections
 KEY_LIFETIME = 24 * 3600
 """Seconds for which an idempotency key is remembered."""
 
+PROGRESS = ("finish", "partial", "characters", "sections_done", "progress_percent")
+"""How far a generation is, which one that is resumed begins with."""
+
 HISTORY_SIZE = 20
 """How many past reports of a language tell how long a section gets."""
 
@@ -98,14 +101,14 @@ def _ordered(topic: dict[str, Any], order: Order, model: str) -> dict[str, Any]:
     if order.mode is Mode.SECTIONS and not sections(topic["plan"]):
         raise Invalid(("/mode", "The plan has no sections. Give it headings such as '## Introduction'."))
     more = {"instructions": order.instructions, "mode": order.mode, "model": order.model or model}
-    return topic | more | {"finish": 0, "partial": 0}
+    return topic | more | dict.fromkeys(PROGRESS, 0)
 
 
 def _resumed(earlier: Generation | None, order: Order) -> dict[str, Any]:
-    """Return the words of a generation that goes on from an earlier one. Raises NothingToResume."""
+    """Return the words and the progress of a generation that goes on from an earlier one. Raises NothingToResume."""
     if earlier is None or earlier.status is StatusName.COMPLETED:
         raise NothingToResume
-    names = ("topic", "plan", "language", "instructions", "mode", "user_id", "model", "finish", "partial")
+    names = ("topic", "plan", "language", "instructions", "mode", "user_id", "model", *PROGRESS)
     words = {name: getattr(earlier, name) for name in names} | {"id": earlier.topic_id}
     return words if order.model is None else words | {"model": order.model}
 
@@ -125,14 +128,12 @@ def _insert(db: Database, topic: dict[str, Any], status: StatusName) -> Generati
         "instructions": topic["instructions"],
         "model": topic["model"],
         "mode": topic["mode"],
-        "finish": int(topic["finish"]),
-        "partial": int(topic["partial"]),
         "attempt": int(begun),
         "sections_total": len(sections(topic["plan"])),
         "expected_characters": expected_characters(topic["plan"], topic["language"], typical),
         "created_at": created,
         "started_at": created if begun else None,
-    }
+    } | {name: int(topic[name]) for name in PROGRESS}
     columns = ", ".join(parameters)
     values = ", ".join(f":{name}" for name in parameters)
     sql = f"INSERT INTO generations ({columns}) VALUES ({values}) RETURNING {COLUMNS}"
