@@ -619,6 +619,20 @@ def test_a_report_by_sections_needs_some_in_the_plan_of_that_moment(db: Database
     assert "/mode" in str(raised.value.extensions["errors"])
 
 
+def test_a_resumed_report_is_as_far_as_its_text(db: Database, topic_id: TopicId) -> None:
+    running = replace(accept(db, topic_id), characters=800, progress_percent=40)
+    checkpoint(db, running)
+    failed = generations.fail_generation(db, running, ClaudeTimeout(), [])
+    again = accept(db, topic_id, order=Order(resume=True))
+    refused = generations.fail_generation(db, again, Refused(), [])
+
+    afresh = accept(db, topic_id, order=Order(resume=True))
+
+    assert (failed.characters, again.characters, again.progress_percent) == (800, 800, 40)
+    assert again.expected_characters == failed.expected_characters
+    assert (refused.characters, afresh.characters, afresh.progress_percent) == (800, 0, 0)
+
+
 def test_what_was_unfinished_is_recovered_oldest_first_and_the_rest_left_alone(db: Database, user_id: UserId) -> None:
     *ids, first_id, second_id = (topics.add_topic(db, user_id, "Topic", "", "en").id for _ in range(len(ENDS) + 2))
     ended = [end(db, accept(db, topic_id)) for end, topic_id in zip(ENDS.values(), ids, strict=True)]

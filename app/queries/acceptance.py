@@ -15,8 +15,11 @@ from app.report import expected_characters, sections
 KEY_LIFETIME = 24 * 3600
 """Seconds for which an idempotency key is remembered."""
 
-PROGRESS = ("finish", "partial", "characters", "sections_done", "progress_percent")
-"""How far a generation is, which one that is resumed begins with."""
+WORDS = (
+    "topic", "plan", "language", "instructions", "mode", "user_id", "model", "finish", "expected_characters"
+)  # fmt: skip
+PROGRESS = ("partial", "characters", "sections_done", "progress_percent")
+"""What a generation that is resumed takes over: the words, and how far the text is."""
 
 HISTORY_SIZE = 20
 """How many past reports of a language tell how long a section gets."""
@@ -64,7 +67,7 @@ def accept_generation(
     if topic is None:
         raise NotFound
     earlier = latest_generation(db, topic_id)
-    words = _resumed(earlier, order) if order.resume else _ordered(topic, order, model)
+    words = _resumed(db, earlier, order) if order.resume else _ordered(db, topic, order, model)
     try:
         generation = _insert(db, words, status)
     except sqlite3.IntegrityError as error:  # the index that allows one unfinished generation a topic
@@ -96,27 +99,31 @@ def remembered(db: Database, key: Key) -> Accepted | None:
     return Accepted(row["topic_id"], row["generation_id"], StatusName(row["status"]), None)
 
 
-def _ordered(topic: dict[str, Any], order: Order, model: str) -> dict[str, Any]:
+def _ordered(db: Database, topic: dict[str, Any], order: Order, model: str) -> dict[str, Any]:
     """Return the words of a new generation. Raises Invalid when it is to be written by sections and has none."""
     if order.mode is Mode.SECTIONS and not sections(topic["plan"]):
         raise Invalid(("/mode", "The plan has no sections. Give it headings such as '## Introduction'."))
     more = {"instructions": order.instructions, "mode": order.mode, "model": order.model or model}
-    return topic | more | dict.fromkeys(PROGRESS, 0)
+    expected = expected_characters(topic["plan"], topic["language"], _typical_section(db, topic["language"]))
+    return topic | more | dict.fromkeys(PROGRESS, 0) | {"finish": 0, "expected_characters": expected}
 
 
-def _resumed(earlier: Generation | None, order: Order) -> dict[str, Any]:
-    """Return the words and the progress of a generation that goes on from an earlier one. Raises NothingToResume."""
+def _resumed(db: Database, earlier: Generation | None, order: Order) -> dict[str, Any]:
+    """Return the words of a generation that goes on from an earlier one, and how far its text is.
+
+    Raises NothingToResume.
+    """
     if earlier is None or earlier.status is StatusName.COMPLETED:
         raise NothingToResume
-    names = ("topic", "plan", "language", "instructions", "mode", "user_id", "model", *PROGRESS)
-    words = {name: getattr(earlier, name) for name in names} | {"id": earlier.topic_id}
+    words = {name: getattr(earlier, name) for name in (*WORDS, *PROGRESS)} | {"id": earlier.topic_id}
+    if not texts.has_text(db, earlier.id):  # none was written, or Claude declined to go on with it
+        words |= dict.fromkeys(PROGRESS, 0)
     return words if order.model is None else words | {"model": order.model}
 
 
 def _insert(db: Database, topic: dict[str, Any], status: StatusName) -> Generation:
     created = now()
     begun = status is StatusName.GENERATING
-    typical = _typical_section(db, topic["language"])
     parameters = {
         "topic_id": topic["id"],
         "user_id": topic["user_id"],
@@ -130,7 +137,8 @@ def _insert(db: Database, topic: dict[str, Any], status: StatusName) -> Generati
         "mode": topic["mode"],
         "attempt": int(begun),
         "sections_total": len(sections(topic["plan"])),
-        "expected_characters": expected_characters(topic["plan"], topic["language"], typical),
+        "finish": int(topic["finish"]),
+        "expected_characters": topic["expected_characters"],
         "created_at": created,
         "started_at": created if begun else None,
     } | {name: int(topic[name]) for name in PROGRESS}

@@ -80,6 +80,12 @@ def kept_strands(db: Database, generation_id: GenerationId) -> list[KeptStrand]:
     ]
 
 
+def has_text(db: Database, generation_id: GenerationId) -> bool:
+    """Whether anything is kept of a generation."""
+    sql = "SELECT 1 FROM checkpoints WHERE generation_id = :id LIMIT 1"
+    return bool(list(db.query(sql, {"id": generation_id})))
+
+
 def move_text(db: Database, source: GenerationId, target: GenerationId) -> None:
     """Give what is kept of one generation to another that goes on from it."""
     ids = {"source": source, "target": target}

@@ -35,7 +35,8 @@ class Reader:
     """Not set while it is connected."""
 
     async def read(self, http: httpx2.AsyncClient) -> str:
-        """Read until the server ends the stream, and return the name of the last event, or why there was none.
+        """Read until the server ends the stream, and return the name of the last event, or why there was none: `all`
+        after the end of the newest generation, or `deleted`.
 
         Raises httpx2.TransportError when it breaks off.
         """
@@ -47,7 +48,7 @@ class Reader:
                 return "deleted"
             if events.response.status_code == 204:
                 assert (self.last_id or "").endswith("-done")
-                return "done"
+                return "all"
             assert events.response.status_code == 200, events.response
             async for event in events:
                 if not event.data:

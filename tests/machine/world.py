@@ -239,8 +239,10 @@ class World:
     async def _listen(self, reader: Reader, run: Run) -> None:
         try:
             with reader.scope:
-                last = await reader.read(run.http[reader.user])
-                assert last == "done" or run.ending or reader.topic_id in self.doomed, f"the stream ended after {last}"
+                last = "done"
+                while last == "done":  # of one generation; there may be a newer one, or nothing more
+                    last = await reader.read(run.http[reader.user])
+                assert last == "all" or run.ending or reader.topic_id in self.doomed, f"the stream ended after {last}"
         except httpx2.TransportError:
             assert run.ending, "the server broke a stream off"
         finally:
