@@ -28,7 +28,6 @@ ANSWER_SECONDS = 20.0
 
 IDLE_SECONDS = 1.0
 LOOK_SECONDS = 0.1
-WARM_REPORTS = 20
 LONG_POLL_SECONDS = 30
 PLAN = "## Where things stand\n\n## What follows\n\n## Conclusions"
 
@@ -40,13 +39,15 @@ class Job:
     url: str
     token: str
     pid: int
-    reports: int
-    ideal: float
-    limit: float
-    polls: float
-    submitters: int
-    readers: int
-    long_polls: int
+    reports: int = 1
+    ideal: float = 0.0
+    limit: float = 0.0
+    polls: float = 1.0
+    submitters: int = 1
+    readers: int = 0
+    long_polls: int = 0
+    warm: int = 20
+    """How many reports are written before anything is measured."""
 
 
 @dataclass(eq=False)
@@ -107,7 +108,7 @@ class Load:
             topics.append(await self.submit(f"warm {number}"))
 
         async with trio.open_nursery() as nursery:
-            for number in range(WARM_REPORTS):
+            for number in range(self.job.warm):
                 nursery.start_soon(one, number)
         while await self.unfinished():
             await trio.sleep(LOOK_SECONDS)
