@@ -134,7 +134,7 @@ class Connection:
 
 def chunks_in(received: bytes) -> tuple[bytes, bytes, bool]:
     """Return the content of the whole chunks in what was received, what is left, and whether the last one was there."""
-    content = []
+    content: list[bytes] = []
     while True:
         line, separator, rest = received.partition(b"\r\n")
         if not separator:

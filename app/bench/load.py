@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
+from math import inf
 from time import monotonic, time
 from typing import Any
 
@@ -110,8 +111,7 @@ class Load:
         async with trio.open_nursery() as nursery:
             for number in range(self.job.warm):
                 nursery.start_soon(one, number)
-        while await self.unfinished():
-            await trio.sleep(LOOK_SECONDS)
+        await until_done(self, inf)
         for times in self.submits.values():
             times.clear()
         return topics[-1]
@@ -197,7 +197,8 @@ class Load:
 
         async def looker() -> None:
             for topic in topics:
-                found.append((await self.ask(self.site.request("GET", f"/api/topics/{topic}/status"))).data)
+                answer = await self.ask(self.site.request("GET", f"/api/topics/{topic}/status"))
+                found.append(answer.data)
 
         async with trio.open_nursery() as nursery:
             for _ in range(8):
@@ -218,7 +219,8 @@ async def measure(job: Job) -> dict[str, Any]:
         began, wall, cpu = monotonic(), time(), load.meter.cpu()
         async with trio.open_nursery() as readers:
             result["burst_seconds"] = await load.burst(readers)
-            await until_done(load, began)
+            await trio.sleep(max(began + job.ideal - monotonic(), 0))  # nothing is done before
+            await until_done(load, began + job.limit - monotonic())
             result["cpu_seconds"] = load.meter.cpu() - cpu
             result["measured_seconds"] = monotonic() - began
             readers.cancel_scope.deadline = trio.current_time() + 2
@@ -245,11 +247,11 @@ async def idle(load: Load, topic: int) -> dict[str, Any]:
     return {"idle_cpu": cpu, "idle_memory": memory, "idle_status": status, "cpu_per_idle_poll": per_poll}
 
 
-async def until_done(load: Load, began: float) -> None:
-    """Wait until no report is unfinished, or for as long as the job's limit; nothing is asked before the ideal end."""
-    await trio.sleep(max(began + load.job.ideal - monotonic(), 0))
-    while monotonic() - began < load.job.limit and await load.unfinished():
-        await trio.sleep(LOOK_SECONDS)
+async def until_done(load: Load, seconds: float) -> None:
+    """Ask again and again until no report is unfinished, or for so many seconds."""
+    with trio.move_on_after(seconds):
+        while await load.unfinished():
+            await trio.sleep(LOOK_SECONDS)  # noqa: ASYNC110 - what is asked is another process
 
 
 async def tell_progress(load: Load) -> None:

@@ -8,14 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import trio
-
+from app import __version__
 from app.bench.meter import machine
 from app.bench.options import WARMED_TOKEN, Options
 from app.bench.processes import BenchFailed, Child, Cores, choose_cores, make_certificate, running
 from app.bench.stats import summarise
 from app.bench.text import make_text
-from app import __version__
 
 Document = dict[str, Any]
 Tell = Callable[[str, float], None]
@@ -146,8 +144,9 @@ async def bare(bench: Bench) -> Document:
     """Poll the bare app for as long as reports would take, at the same rate."""
     async with bench.bare() as (child, url):
         job = {"url": url, "token": WARMED_TOKEN, "pid": child.pid, "polls": bench.options.polls}
-        job |= {"seconds": min(bench.options.seconds, 5.0), "probe": "polls"}
-        return await bench.load("probes", job, "polls, bare app", job["seconds"])
+        seconds = min(bench.options.seconds, 5.0)
+        job |= {"seconds": seconds, "probe": "polls"}
+        return await bench.load("probes", job, "polls, bare app", seconds)
 
 
 async def probe(bench: Bench, name: str) -> Document:

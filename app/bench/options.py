@@ -47,6 +47,9 @@ class Options:
         """Seconds after which reports that are still not done are given up."""
         return 3600.0 if self.claude_url else 60.0 + 5 * self.seconds
 
+    def with_readers(self, readers: int) -> "Options":
+        return replace(self, readers=readers)
+
     def checked(self) -> "Options":
         """Return the options, complete. Raises BenchFailed where they do not go together."""
         if self.short:

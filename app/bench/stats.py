@@ -48,9 +48,7 @@ def summarise_counts(counts: Sequence[int], step: float) -> Summary:
         return summarise(())
     edges = [round((bisect_left(total, max(share * total[-1], 1)) + 1) * step * 1000, 3) for share in (0.5, 0.9, 0.99)]
     last = max(number for number, count in enumerate(counts) if count)
-    return Summary(
-        count=total[-1], p50=edges[0], p90=edges[1], p99=edges[2], max=round((last + 1) * step * 1000, 3)
-    )
+    return Summary(count=total[-1], p50=edges[0], p90=edges[1], p99=edges[2], max=round((last + 1) * step * 1000, 3))
 
 
 def timeline(measured: Iterable[tuple[float, float]]) -> list[Bucket]:
@@ -59,8 +57,8 @@ def timeline(measured: Iterable[tuple[float, float]]) -> list[Bucket]:
     for at, took in measured:
         buckets.setdefault(int(at / BUCKET_SECONDS), []).append(took)
     found = []
-    for number, took in sorted(buckets.items()):
-        spread = summarise(took)
+    for number, times in sorted(buckets.items()):
+        spread = summarise(times)
         at = round(number * BUCKET_SECONDS, 1)
-        found.append(Bucket(at=at, count=len(took), p50=spread["p50"], p99=spread["p99"], max=spread["max"]))
+        found.append(Bucket(at=at, count=len(times), p50=spread["p50"], p99=spread["p99"], max=spread["max"]))
     return found
