@@ -161,9 +161,8 @@ def notes(found: Document, options: Options) -> list[str]:
     """Say what these figures are worth: the machine, and whatever was not as it should be."""
     machine = found["machine"]
     pinned = "the server on a core of its own" if machine["pinned"] else "nothing pinned to a core"
-    listed = [
-        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}; {pinned}."
-    ]
+    cores = "1 core" if machine["cores"] == 1 else f"{machine['cores']} cores"
+    listed = [f"{machine['processor']}, {cores}, {machine['system']}, Python {machine['python']}; {pinned}."]
     if machine["cores"] < 2:
         listed.append("There is one core alone: server, stand-in and load take it from each other.")
     if machine["load_before"] > 0.5:

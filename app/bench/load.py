@@ -19,7 +19,7 @@ from typing import Any
 
 import trio
 
-from app.bench.child import end_with_parent, tell
+from app.bench.child import Job, end_with_parent, tell
 from app.bench.client import GONE, Answer, Connection, Site
 from app.bench.meter import Meter
 from app.bench.stats import summarise, timeline
@@ -27,28 +27,9 @@ from app.bench.stats import summarise, timeline
 ANSWER_SECONDS = 20.0
 """A request without an answer after so long has failed."""
 
-IDLE_SECONDS = 1.0
 LOOK_SECONDS = 0.1
 LONG_POLL_SECONDS = 30
 PLAN = "## Where things stand\n\n## What follows\n\n## Conclusions"
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What the load is to do; `ideal` is how long a report takes by itself, `limit` when it gives up."""
-
-    url: str
-    token: str
-    pid: int
-    reports: int = 1
-    ideal: float = 0.0
-    limit: float = 0.0
-    polls: float = 1.0
-    submitters: int = 1
-    readers: int = 0
-    long_polls: int = 0
-    warm: int = 20
-    """How many reports are written before anything is measured."""
 
 
 @dataclass(eq=False)
@@ -228,17 +209,17 @@ async def measure(job: Job) -> dict[str, Any]:
     result["peak_memory"] = load.meter.peak
     result |= polled(load, began)
     result |= ended(await load.look_at_all(), wall)
-    await trio.sleep(IDLE_SECONDS)
+    await trio.sleep(job.idle)
     result["memory_after"] = load.meter.memory()
     return result
 
 
 async def idle(load: Load, topic: int) -> dict[str, Any]:
     """Look at the server while it does nothing, then while it answers nothing but polls."""
-    await trio.sleep(IDLE_SECONDS / 2)
-    cpu = await load.meter.rate(IDLE_SECONDS)
+    await trio.sleep(load.job.idle / 2)
+    cpu = await load.meter.rate(load.job.idle)
     memory, before = load.meter.memory(), load.meter.cpu()
-    with trio.move_on_after(IDLE_SECONDS):
+    with trio.move_on_after(load.job.idle):
         await load.poll(load.job.polls, lambda: [topic])
     per_poll = (load.meter.cpu() - before) / max(len(load.polls), 1)
     status = summarise(took for _, took in load.polls)
@@ -250,8 +231,8 @@ async def idle(load: Load, topic: int) -> dict[str, Any]:
 async def until_done(load: Load, seconds: float) -> None:
     """Ask again and again until no report is unfinished, or for so many seconds."""
     with trio.move_on_after(seconds):
-        while await load.unfinished():
-            await trio.sleep(LOOK_SECONDS)  # noqa: ASYNC110 - what is asked is another process
+        while await load.unfinished():  # noqa: ASYNC110 - it is another process that is asked
+            await trio.sleep(LOOK_SECONDS)
 
 
 async def tell_progress(load: Load) -> None:

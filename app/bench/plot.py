@@ -44,9 +44,9 @@ def svg(title: str, timeline: Sequence[Bucket], marks: Sequence[Mark]) -> str:
         text(LEFT, 22, title, size=15, anchor="start"),
         *grid(axes),
         *(mark(axes, number, at, label) for number, (at, label) in enumerate(marks)),
-        *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="1.8" fill="{MAX}" fill-opacity="0.6"/>' for x, y in dots),
         line(P99, ((axes.x(bucket["at"] + 0.05), axes.y(bucket["p99"])) for bucket in timeline)),
         line(P50, ((axes.x(bucket["at"] + 0.05), axes.y(bucket["p50"])) for bucket in timeline)),
+        *(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="2.2" fill="{MAX}" fill-opacity="0.8"/>' for x, y in dots),
         *legend(),
         "</svg>",
     ]

@@ -13,9 +13,9 @@ from typing import Any
 
 import trio
 
-from app.bench.child import end_with_parent, tell
+from app.bench.child import Job, end_with_parent, tell
 from app.bench.client import Connection, Lockstep, Site
-from app.bench.load import PLAN, Job, Load
+from app.bench.load import PLAN, Load
 from app.bench.meter import Meter
 from app.bench.stats import summarise
 
