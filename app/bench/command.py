@@ -3,8 +3,7 @@
 import json
 import signal
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -102,7 +101,7 @@ def in_temporary_directory(options: Options, variables: Mapping[str, str]) -> tu
     """Run the benchmark; returns what was measured, or None and the exit code when it was interrupted."""
     console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     temporary = TemporaryDirectory(prefix="longhand-bench-")
-    with temporary as directory, show.progress(console) as tell, plain_errors():
+    with temporary as directory, show.progress(console) as tell:
         found, code = trio.run(until_signal, options, variables, Path(directory), tell)
     if found is None:
         console.print("Interrupted; every process was ended.")
@@ -121,21 +120,6 @@ async def until_signal(
                 found = await run(options, variables, directory, tell)
             nursery.cancel_scope.cancel()
     return found, interruption.exit_code
-
-
-@contextmanager
-def plain_errors() -> Iterator[None]:
-    """Let a failure out of its groups: it is one line for a person."""
-    try:
-        yield
-    except BaseExceptionGroup as group:
-        failures, rest = group.split(BenchFailed)
-        if rest is not None or failures is None:
-            raise
-        first: BaseException = failures
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
 
 
 def keep(found: Document, json_file: Path | None, svg_file: Path | None) -> None:
