@@ -120,9 +120,10 @@ class Connection:
                 return
             rest += await self._receive()
 
-    async def close(self) -> None:
+    def forget(self) -> None:
+        """Close at once, whatever is under way."""
         self.open = False
-        await trio.aclose_forcefully(self._stream)
+        self._stream.socket.close()
 
     async def _receive(self) -> bytes:
         data = bytes(await self._stream.receive_some(RECEIVE_BYTES))

@@ -136,10 +136,8 @@ def title_of(found: Document) -> str:
 
 
 def marks_of(measured: Document) -> list[Mark]:
-    marks = [(measured["burst_seconds"], "all accepted")]
-    if measured["all_done_seconds"] is not None:
-        marks.append((measured["all_done_seconds"], "all done"))
-    return marks
+    happened = [(measured["burst_seconds"], "all accepted"), (measured["all_done_seconds"], "all done")]
+    return [(at, label) for at, label in happened if at is not None]
 
 
 def print_all(listed: list[Figure], remarks: list[str]) -> None:

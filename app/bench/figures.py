@@ -175,8 +175,8 @@ def notes(found: Document, options: Options) -> list[str]:
 def notes_of_run(run: Document, options: Options) -> list[str]:
     listed = []
     statuses = run.get("statuses", {})
-    if statuses and statuses.get("completed", 0) != options.reports:
-        told = ", ".join(f"{count:,} {word}" for word, count in sorted(statuses.items()))
+    if "statuses" in run and statuses.get("completed", 0) != options.reports:
+        told = ", ".join(f"{count:,} {word}" for word, count in sorted(statuses.items())) or "none was accepted"
         reasons = "".join(f" ({count:,} x {text})" for text, count in run["errors"].items())
         listed.append(f"not all reports were completed: {told}{reasons}.")
     if run.get("failed_polls"):

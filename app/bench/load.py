@@ -13,7 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
-from math import inf
 from time import monotonic, time
 from typing import Any
 
@@ -25,7 +24,10 @@ from app.bench.meter import Meter
 from app.bench.stats import summarise, timeline
 
 ANSWER_SECONDS = 20.0
-"""A request without an answer after so long has failed."""
+"""A poll without an answer so long after it was due has failed."""
+
+POLLS_AT_ONCE = 256
+"""How many polls are under way at most. Those that are due meanwhile wait, which counts as their latency."""
 
 LOOK_SECONDS = 0.1
 LONG_POLL_SECONDS = 30
@@ -48,19 +50,21 @@ class Load:
     seen: dict[int, list[tuple[float, int]]] = field(default_factory=dict)
     texts: dict[int, str] = field(default_factory=dict)
     idle_connections: list[Connection] = field(default_factory=list)
+    under_way: trio.CapacityLimiter = field(default_factory=lambda: trio.CapacityLimiter(POLLS_AT_ONCE))
 
     async def ask(self, request: bytes) -> Answer:
         """Ask over a connection that is free, or a further one; over a new one where the server has closed it."""
         while self.idle_connections:
-            connection = self.idle_connections.pop()
-            try:
-                return await self._ask(connection, request)
-            except GONE:
-                await connection.close()
+            with suppress(*GONE):
+                return await self._ask(self.idle_connections.pop(), request)
         return await self._ask(await Connection.to(self.site), request)
 
     async def _ask(self, connection: Connection, request: bytes) -> Answer:
-        answer = await connection.ask(request)
+        try:
+            answer = await connection.ask(request)
+        except BaseException:
+            connection.forget()
+            raise
         if connection.open:
             self.idle_connections.append(connection)
         return answer
@@ -92,7 +96,7 @@ class Load:
         async with trio.open_nursery() as nursery:
             for number in range(self.job.warm):
                 nursery.start_soon(one, number)
-        await until_done(self, inf)
+        await until_done(self)
         for times in self.submits.values():
             times.clear()
         return topics[-1]
@@ -138,8 +142,9 @@ class Load:
     async def poll_once(self, due: float, topic: int) -> None:
         self.dispatched.append(monotonic() - due)
         answer = None
-        with trio.move_on_after(ANSWER_SECONDS), suppress(*GONE):
-            answer = await self.ask(self.site.request("GET", f"/api/topics/{topic}/status"))
+        with trio.move_on_after(due + ANSWER_SECONDS - monotonic()), suppress(*GONE):
+            async with self.under_way:
+                answer = await self.ask(self.site.request("GET", f"/api/topics/{topic}/status"))
         self.polls.append((due, monotonic() - due))
         self.failed_polls += answer is None or answer.status != 200
 
@@ -156,7 +161,7 @@ class Load:
                     pieces.append(document["text"])
                     seen.append((now, document["offset"] + len(document["text"])))
         self.texts[number] = "".join(pieces)
-        await connection.close()
+        connection.forget()
 
     async def wait_along(self, topic: int) -> None:
         """Wait for each change of a status by long polls, until the report is done."""
@@ -169,7 +174,7 @@ class Load:
                 etag = answer.etag
                 if answer.data["status"] not in {"queued", "generating"}:
                     break
-        await connection.close()
+        connection.forget()
 
     async def look_at_all(self) -> list[dict[str, Any]]:
         """Return the last status of every report."""
@@ -191,7 +196,7 @@ async def measure(job: Job) -> dict[str, Any]:
     """Warm up, look at the idle server, then submit the burst and measure until all reports are done."""
     load = Load(job, Site.at(job.url, job.token), Meter(job.pid))
     warm = await load.warm_up()
-    result = await idle(load, warm)
+    result = await idle(load, warm) | {"burst_seconds": None}
     load.meter.peak = 0
     async with trio.open_nursery() as background:
         background.start_soon(load.meter.watch)
@@ -199,9 +204,10 @@ async def measure(job: Job) -> dict[str, Any]:
         background.start_soon(tell_progress, load)
         began, wall, cpu = monotonic(), time(), load.meter.cpu()
         async with trio.open_nursery() as readers:
-            result["burst_seconds"] = await load.burst(readers)
-            await trio.sleep(max(began + job.ideal - monotonic(), 0))  # nothing is done before
-            await until_done(load, began + job.limit - monotonic())
+            with trio.move_on_after(job.limit):
+                result["burst_seconds"] = await load.burst(readers)
+                await trio.sleep(max(began + job.ideal - monotonic(), 0))  # nothing is done before
+                await until_done(load)
             result["cpu_seconds"] = load.meter.cpu() - cpu
             result["measured_seconds"] = monotonic() - began
             readers.cancel_scope.deadline = trio.current_time() + 2
@@ -228,11 +234,10 @@ async def idle(load: Load, topic: int) -> dict[str, Any]:
     return {"idle_cpu": cpu, "idle_memory": memory, "idle_status": status, "cpu_per_idle_poll": per_poll}
 
 
-async def until_done(load: Load, seconds: float) -> None:
-    """Ask again and again until no report is unfinished, or for so many seconds."""
-    with trio.move_on_after(seconds):
-        while await load.unfinished():  # noqa: ASYNC110 - it is another process that is asked
-            await trio.sleep(LOOK_SECONDS)
+async def until_done(load: Load) -> None:
+    """Ask again and again until no report is unfinished."""
+    while await load.unfinished():  # noqa: ASYNC110 - it is another process that is asked
+        await trio.sleep(LOOK_SECONDS)
 
 
 async def tell_progress(load: Load) -> None:
@@ -262,7 +267,7 @@ def ended(statuses: list[dict[str, Any]], began: float) -> dict[str, Any]:
     words = Counter(status["status"] for status in statuses)
     ends = [datetime.fromisoformat(status["completed_at"]).timestamp() for status in statuses if status["completed_at"]]
     errors = Counter(status["error_message"] for status in statuses if status["error_message"])
-    done = len(ends) == len(statuses)
+    done = 0 < len(ends) == len(statuses)
     return {
         "statuses": dict(words),
         "errors": dict(errors.most_common(5)),
