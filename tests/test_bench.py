@@ -60,6 +60,7 @@ def check_run(run: dict[str, Any], calls: int) -> None:
     """Check what must hold of the figures of five small reports, however slow the machine is."""
     assert run["statuses"] == {"completed": 5}
     assert run["failed_polls"] == 0
+    assert run["in_time"]
     assert run["errors"] == {}
     assert run["stand_in"]["calls"] == calls
     assert run["stand_in"]["sent"] == run["stand_in"]["late"]["count"] == 50
@@ -281,6 +282,8 @@ def test_the_notes_say_what_the_figures_are_not_worth() -> None:
         "statuses": {"completed": 3, "failed": 2},
         "errors": {"Claude API timeout": 2},
         "failed_polls": 4,
+        "in_time": False,
+        "measured_seconds": 110.2,
         "dispatch": {"p99": 9.0},
         "stand_in": {"late": {"p50": 0.5, "p99": 7.0}, "held_back": 6},
         "text": {"whole": 1, "readers": 2},
@@ -294,6 +297,7 @@ def test_the_notes_say_what_the_figures_are_not_worth() -> None:
     assert "busy before (load 2)" in told
     assert "3 completed, 2 failed (2 x Claude API timeout)" in told
     assert "4 polls failed" in told
+    assert "given up after 110 s" in told
     assert "load itself was late: p99 9.0" in told
     assert "late by p50 0.5, p99 7.0 ms" in told
     assert "6 sends" in told

@@ -102,17 +102,18 @@ def of_reports(found: Document, options: Options) -> list[Figure]:
 def values(run: Document, options: Options) -> dict[str, float | None]:
     """Return the values of one run by the keys of the figures; None for what could not be measured."""
     done = run["statuses"].get("completed", 0)
-    whole = done == options.reports
+    whole = done == options.reports and run["in_time"]
     found: dict[str, float | None] = {
         f"{kind}_{name}": run[kind][name] for kind in ("status", "submit") for name in ("p50", "p90", "p99", "max")
     }
+    together = run["burst_seconds"] is not None and (run["burst_seconds"] < options.seconds or options.claude_url)
     delay = run.get("text", {}).get("delay", {"count": 0})
     return found | {
         "idle_p99": run["idle_status"]["p99"],
         "burst": run["burst_seconds"],
         "all_done": run["all_done_seconds"] if whole else None,
         "cpu": run["cpu_seconds"] * 1000 / done if whole else None,
-        "memory": (run["peak_memory"] - run["idle_memory"]) / 1024 / options.reports,
+        "memory": (run["peak_memory"] - run["idle_memory"]) / 1024 / options.reports if together else None,
         "events": done * options.events / run["cpu_seconds"] if whole and run["cpu_seconds"] else None,
         "text": delay["p99"] if delay["count"] else None,
         "idle_cpu": run["idle_cpu"] * 1000,
@@ -179,6 +180,8 @@ def notes_of_run(run: Document, options: Options) -> list[str]:
         told = ", ".join(f"{count:,} {word}" for word, count in sorted(statuses.items())) or "none was accepted"
         reasons = "".join(f" ({count:,} x {text})" for text, count in run["errors"].items())
         listed.append(f"not all reports were completed: {told}{reasons}.")
+    if not run.get("in_time", True):
+        listed.append(f"given up after {run['measured_seconds']:.0f} s; what was not done by then has no figure.")
     if run.get("failed_polls"):
         listed.append(f"{run['failed_polls']:,} polls failed or had no answer in 20 s.")
     if run.get("dispatch", {}).get("p99", 0) > 5:

@@ -30,6 +30,7 @@ POLLS_AT_ONCE = 256
 """How many polls are under way at most. Those that are due meanwhile wait, which counts as their latency."""
 
 LOOK_SECONDS = 0.1
+LAST_LOOK_SECONDS = 60.0
 LONG_POLL_SECONDS = 30
 PLAN = "## Where things stand\n\n## What follows\n\n## Conclusions"
 
@@ -142,7 +143,7 @@ class Load:
     async def poll_once(self, due: float, topic: int) -> None:
         self.dispatched.append(monotonic() - due)
         answer = None
-        with trio.move_on_after(due + ANSWER_SECONDS - monotonic()), suppress(*GONE):
+        with trio.move_on_after(max(due + ANSWER_SECONDS - monotonic(), 0)), suppress(*GONE):
             async with self.under_way:
                 answer = await self.ask(self.site.request("GET", f"/api/topics/{topic}/status"))
         self.polls.append((due, monotonic() - due))
@@ -177,8 +178,8 @@ class Load:
         connection.forget()
 
     async def look_at_all(self) -> list[dict[str, Any]]:
-        """Return the last status of every report."""
-        found = []
+        """Return the last status of every report; `unknown` for those that the server does not tell in time."""
+        found: list[dict[str, Any]] = []
         topics = iter(self.topics)
 
         async def looker() -> None:
@@ -186,10 +187,12 @@ class Load:
                 answer = await self.ask(self.site.request("GET", f"/api/topics/{topic}/status"))
                 found.append(answer.data)
 
-        async with trio.open_nursery() as nursery:
-            for _ in range(8):
-                nursery.start_soon(looker)
-        return found
+        with trio.move_on_after(LAST_LOOK_SECONDS):
+            async with trio.open_nursery() as nursery:
+                for _ in range(8):
+                    nursery.start_soon(looker)
+        unknown = {"status": "unknown", "completed_at": None, "error_message": None}
+        return [*found, *[unknown] * (len(self.topics) - len(found))]
 
 
 async def measure(job: Job) -> dict[str, Any]:
@@ -204,12 +207,12 @@ async def measure(job: Job) -> dict[str, Any]:
         background.start_soon(tell_progress, load)
         began, wall, cpu = monotonic(), time(), load.meter.cpu()
         async with trio.open_nursery() as readers:
-            with trio.move_on_after(job.limit):
+            with trio.move_on_after(job.limit) as patience:
                 result["burst_seconds"] = await load.burst(readers)
                 await trio.sleep(max(began + job.ideal - monotonic(), 0))  # nothing is done before
                 await until_done(load)
             result["cpu_seconds"] = load.meter.cpu() - cpu
-            result["measured_seconds"] = monotonic() - began
+            result |= {"measured_seconds": monotonic() - began, "in_time": not patience.cancelled_caught}
             readers.cancel_scope.deadline = trio.current_time() + 2
         background.cancel_scope.cancel()
     result["peak_memory"] = load.meter.peak
