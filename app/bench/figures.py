@@ -95,7 +95,7 @@ def of_reports(found: Document, options: Options) -> list[Figure]:
         figure("events", "events per CPU second", "", more_is_better=True),
         *([figure("text", "text delay p99", "ms")] if options.readers else []),
         figure("idle_cpu", "CPU while idle", "ms/s"),
-        figure("memory_left", "memory kept afterwards, per report", "KB"),
+        figure("memory_left", "memory kept, per report", "KB"),
     ]
 
 
@@ -130,12 +130,12 @@ def of_probes(probes: Document) -> list[Figure]:
         listed.append(Figure("hot", "hot polls per CPU second", rates["longhand"], "", more_is_better=True, **against))
     if "wakeups" in probes:
         run = probes["wakeups"]["longhand"]
-        label = f"CPU per wake-up, {run['waiters']:,} waiting"
+        label = f"CPU per wake-up ({run['waiters']:,} wait)"
         listed.append(Figure("wakeup", label, micros(run["cpu_seconds"], run["answers"]), "µs", target=TARGET_WAKEUP))
     if "streams" in probes:
         run = probes["streams"]["longhand"]
         chunks = run["text"] + run["status"]
-        label = f"CPU per event and reader, {run['readers']:,} readers"
+        label = f"CPU per event and reader ({run['readers']:,})"
         listed.append(Figure("chunk", label, micros(run["cpu_seconds"], chunks), "µs", target=TARGET_CHUNK))
     if "submits" in probes:
         run = probes["submits"]["longhand"]
