@@ -1,4 +1,4 @@
-"""The command line: `longhand serve | write | user | token`."""
+"""The command line: `longhand serve | write | user | token | bench`."""
 
 import logging
 import re
@@ -16,6 +16,7 @@ from sqlite_utils import Database
 
 from app import __version__
 from app.access import MEMORY_SECONDS
+from app.bench.command import bench
 from app.directory import DATABASE, make_directory
 from app.errors import LonghandError, StartError, expected
 from app.main import environment
@@ -54,6 +55,9 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="longhand")
 def main() -> None:
     """Write long reports with Claude in the background."""
+
+
+main.add_command(bench)
 
 
 @main.command()

@@ -23,6 +23,7 @@ LEVELS = """
     main
     server
     write
+    bench
     cli
     __main__
 """
@@ -30,19 +31,19 @@ LEVELS = """
 
 DOORS = {
     # A generation holds its sections; guard and server one connection, one stop; write the server it talks to. What
-    # they start ends there.
+    # they start ends there. The benchmark's load and its naive variant, here and below, are processes of their own.
     "starts tasks": (
         {"start_soon", "create_task_group", "open_nursery"},
-        {"runner", "generate", "server", "guard", "write"},
+        {"runner", "generate", "server", "guard", "write", "bench"},
     ),
     # Guard enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words.
-    "enters a thread": ({"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"}, {"threads", "guard"}),
-    "imports the SDK": ({"anthropic"}, {"claude"}),
+    "enters a thread": ({"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"}, {"threads", "guard", "bench"}),
+    "imports the SDK": ({"anthropic"}, {"claude", "bench"}),
     # Main tells of the first access token; write shows progress and may put the report on standard output.
-    "prints": ({"print", "stdout", "stderr"}, {"cli", "main", "write"}),
+    "prints": ({"print", "stdout", "stderr"}, {"cli", "main", "write", "bench"}),
     "reads the environment": ({"environ", "getenv", "dotenv"}, {"main"}),
     # Errors and queries only tell its exceptions apart.
-    "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries"}),
+    "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "bench"}),
     "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "cli"}),
 }
 """What it is called: (the names that give it away, the modules that may)."""

@@ -20,7 +20,7 @@ def is_set_up() -> bool:
 
 
 def test_there_is_a_script_for_each_thing_that_a_person_does() -> None:
-    assert {path.name for path in SCRIPTS} == {"check", "serve", "setup", "test", "write", "run"}
+    assert {path.name for path in SCRIPTS} == {"bench", "check", "serve", "setup", "test", "write", "run"}
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
@@ -33,7 +33,7 @@ def test_a_script_can_be_run_and_its_shell_understands_it(script: Path) -> None:
 
 
 @pytest.mark.skipif(not is_set_up(), reason="scripts/setup would build .venv")
-@pytest.mark.parametrize("name", ["serve", "write"])
+@pytest.mark.parametrize("name", ["serve", "write", "bench"])
 def test_a_script_runs_the_command_of_its_name_from_wherever_one_is(tmp_path: Path, name: str) -> None:
     (tmp_path / "link").symlink_to(ROOT / "scripts" / name)
 
