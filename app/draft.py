@@ -25,6 +25,9 @@ CHECKPOINT_CHARACTERS = 4096
 PUBLISH_SECONDS = 0.25
 """Growing text is shown at most this often, so that a waiting reader is not woken for each word."""
 
+UNWATCHED_SECONDS = 1.0
+"""How often it is shown where nobody waits for it: the next poll finds it no older."""
+
 RATE_SECONDS = 2.0
 """How long text must have come before its rate says when the report will be done."""
 
@@ -33,7 +36,7 @@ class Draft:
     """The text of a generation in hand.
 
     Promises:
-    - The job's generation always holds the progress so far.
+    - The job's generation holds the progress so far whenever it is shown or kept, and when a call has ended.
     - Text is kept in the store as it comes: after `checkpoint_seconds` or 4,096 characters at the latest, and before
       any reader sees it. A checkpoint that cannot be written is tried again when the next is due.
     - `unkept_pieces` is what the store does not hold yet, for whoever records the end.
@@ -73,9 +76,8 @@ class Draft:
         strand.add(piece)
         self._unkept += len(piece)
         self._untried += len(piece)
-        self._measure()
         self._unseen = True
-        show = self._phase is not Phase.WRITING or now - self._shown_at >= PUBLISH_SECONDS
+        show = self._phase is not Phase.WRITING or now - self._shown_at >= self._interval
         if self._overdue or (show and self._is_awaited):
             await self.keep()
         if show:
@@ -101,7 +103,12 @@ class Draft:
     def in_a_lull(self) -> bool:
         """Whether something waits to be shown or kept, and no text has come for a while that would take it along."""
         waiting = self._unseen or self._overdue or self._is_awaited
-        return waiting and current_time() - self._shown_at >= PUBLISH_SECONDS
+        return waiting and current_time() - self._shown_at >= self._interval
+
+    @property
+    def _interval(self) -> float:
+        watched = self._statuses.is_watched(self._job.generation.topic_id)
+        return PUBLISH_SECONDS if watched else UNWATCHED_SECONDS
 
     @property
     def _overdue(self) -> bool:
@@ -129,7 +136,6 @@ class Draft:
         """A strand is whole. Raises Superseded."""
         strand.done = True
         self.first_text.set()  # it may have been whole before this attempt, and then no text comes
-        self._measure()
         await self.keep()
         self.show_again()
 
@@ -153,6 +159,7 @@ class Draft:
 
     def show(self, phase: Phase, retry_at: str | None = None) -> None:
         """Show how far the report is."""
+        self._measure()
         self._phase, self._retry_at = phase, retry_at
         self._shown_at = current_time()
         self._statuses.mark_progress(self._job.generation, phase, self._estimated_completion(), retry_at)
@@ -160,6 +167,7 @@ class Draft:
     async def keep(self) -> None:
         """Keep in the store what it does not hold yet, unless the database fails. Raises Superseded."""
         async with self._keeping:  # strands that are written side by side keep their text in turn
+            self._measure()
             self._tried_at, self._untried = current_time(), 0
             pieces, characters = unkept_pieces(self.text), self._unkept
             outputs = {call_id: tokens for call_id, output in self._calls.items() if (tokens := output()) is not None}

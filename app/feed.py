@@ -43,6 +43,10 @@ class Change:
     unfinished: bool
     event: str = "topic"
 
+    def says(self, document: Mapping[str, object]) -> bool:
+        """Whether a document says the same, but for its time."""
+        return {**self.document, "updated_at": document.get("updated_at")} == document
+
 
 class Feed:
     """The newest change of each topic, in the order of the changes.
@@ -71,7 +75,7 @@ class Feed:
     ) -> None:
         """Note a change of a topic; `ended_at`: when its generation ended, if it has."""
         newest = self._newest.get(topic_id)
-        if newest and (newest.event == "deleted" or _timeless(newest.document) == _timeless(document)):
+        if newest and (newest.event == "deleted" or newest.says(document)):
             return  # what is deleted stays deleted, whoever comes late
         if ended_at and ended_at >= self.mark.ended_at:
             self.mark = replace(self.mark, ended_at=ended_at, ended_topic=topic_id)
@@ -136,7 +140,3 @@ class Feed:
         oldest = next((topic_id for topic_id, change in self._newest.items() if not change.unfinished), None)
         if oldest is not None:
             self._forgotten = self._newest.pop(oldest).mark.number
-
-
-def _timeless(document: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in document.items() if name != "updated_at"}

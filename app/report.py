@@ -6,6 +6,9 @@ import unicodedata
 SECTION = re.compile(r"^##[ \t]+(\S(?:.*[^\s#])?)(?:[^\S\n]|#)*$", re.MULTILINE)
 FENCE = re.compile(r"^((`|~)\2\2).*?(?:^\1\2*[ \t\r]*$|\Z)", re.MULTILINE | re.DOTALL)
 
+TELLING_LINE = re.compile(r"^(?:##|```|~~~).*$", re.MULTILINE)
+"""A line that may begin a section, or begin or end fenced code."""
+
 TYPICAL_SECTIONS = 5
 TYPICAL_CHARACTERS = {"ko": 900, "ja": 900, "zh": 700}
 """Characters of one section where no history tells; other languages: 2,000. From drafts of Claude Sonnet."""
@@ -44,10 +47,13 @@ class HeadingCounter:
         self._fence = ""
 
     def feed(self, piece: str) -> None:
-        end, *starts = piece.split("\n")
+        end, newline, rest = piece.partition("\n")
         self._line.append(end)
-        for start in starts:
+        if newline:
             self._read("".join(self._line))
+            lines, _, start = rest.rpartition("\n")
+            for line in TELLING_LINE.findall(lines):
+                self._read(line)
             self._line = [start]
 
     def _read(self, line: str) -> None:

@@ -1,11 +1,8 @@
 """The status map: the live view of every unfinished generation. The store is the truth."""
 
-import hashlib
-import json
+from collections import OrderedDict
 from dataclasses import replace
-from functools import cached_property
 from math import inf
-from typing import Any
 from weakref import WeakValueDictionary
 
 from anyio import Event, current_time
@@ -13,120 +10,14 @@ from anyio import Event, current_time
 from app.errors import Failure
 from app.feed import Feed
 from app.models import Generation, GenerationId, Phase, StatusName, Topic, TopicId, UserId, now
+from app.snapshot import Snapshot, topic_document
 from app.text import ReportText
+
+COMPLETED_SIZE = 1000
+"""How many completed topics are remembered, whose clients come for the end."""
 
 READER_SECONDS = 20.0
 """How long after a look at a text its reader counts as present; a stream looks every 15 seconds at least."""
-
-
-class Snapshot:
-    """What a topic's status is at one moment; its JSON and ETag are made once, when first asked for."""
-
-    def __init__(
-        self,
-        topic_id: TopicId,
-        generation: Generation | None,
-        phase: Phase | None = None,
-        estimated_completion: str | None = None,
-        retry_at: str | None = None,
-    ) -> None:
-        self.topic_id = topic_id
-        self.generation = generation
-        self.phase = phase
-        self.estimated_completion = estimated_completion
-        self.retry_at = retry_at
-
-    @property
-    def status(self) -> StatusName:
-        return self.generation.status if self.generation else StatusName.IDLE
-
-    @cached_property
-    def json(self) -> bytes:
-        """The document in JSON and UTF-8, of which each answer and each event is made."""
-        return json.dumps(self.document, ensure_ascii=False, separators=(",", ":")).encode()
-
-    @cached_property
-    def body(self) -> bytes:
-        """The answer's body."""
-        return b'{"data":%s}' % self.json
-
-    @cached_property
-    def etag(self) -> str:
-        """A strong entity tag, with its quotes: the same if and only if the body is the same."""
-        return f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'
-
-    @property
-    def document(self) -> dict[str, Any]:
-        """The status as the API shows it."""
-        generation = self.generation
-        if generation is None:
-            return {"topic_id": self.topic_id} | _NEVER
-        more: dict[str, Any] = {"retryable": generation.retryable} if generation.status is StatusName.FAILED else {}
-        if self.phase is Phase.WAITING:
-            more["retry_at"] = self.retry_at
-        return {
-            "topic_id": self.topic_id,
-            "generation_id": generation.id,
-            "kind": generation.kind,
-            "status": generation.status,
-            "phase": self.phase or _phase(generation),
-            "progress_percent": generation.progress_percent,
-            "sections_done": generation.sections_done,
-            "sections_total": generation.sections_total,
-            "characters": generation.characters,
-            "attempt": generation.attempt + generation.retries,
-            "model": generation.model,
-            "created_at": generation.created_at,
-            "started_at": generation.started_at,
-            "completed_at": generation.completed_at,
-            "estimated_completion": self.estimated_completion,
-            "artifact_id": generation.artifact_id,
-            "error_code": generation.error_code,
-            "error_message": generation.error_message,
-            "usage": {
-                "input_tokens": generation.tokens.input,
-                "output_tokens": generation.tokens.output,
-                "cost_usd": None,
-            },
-        } | more
-
-
-_NEVER: dict[str, Any] = {
-    "generation_id": None, "kind": None, "status": StatusName.IDLE, "phase": None, "progress_percent": 0,
-    "sections_done": 0, "sections_total": 0, "characters": 0, "attempt": 0, "model": None, "created_at": None,
-    "started_at": None, "completed_at": None, "estimated_completion": None, "artifact_id": None, "error_code": None,
-    "error_message": None, "usage": {"input_tokens": None, "output_tokens": None, "cost_usd": None},
-}  # fmt: skip
-"""The status of a topic for which nothing was ever generated."""
-
-
-def topic_document(snapshot: Snapshot, topic: Topic | None = None) -> dict[str, Any]:
-    """A topic with its latest generation, as the stream of a list shows it.
-
-    `topic`: as the store has it; None: only its generation has changed, and that just now.
-    """
-    generation = snapshot.generation
-    title = topic.topic if topic else generation and (generation.title or generation.topic)
-    ended_at = (generation and generation.completed_at) or ""
-    return {
-        "id": snapshot.topic_id,
-        "topic": title,
-        **{name: snapshot.document[name] for name in _LISTED},
-        "updated_at": max(topic.updated_at, ended_at) if topic else ended_at or now(),
-    }
-
-
-_LISTED = ("status", "phase", "progress_percent", "sections_done", "sections_total")
-
-
-def _phase(generation: Generation) -> Phase:
-    match generation.status:
-        case StatusName.QUEUED:
-            return Phase.QUEUED
-        case StatusName.GENERATING:
-            return Phase.PREPARING
-        case _:
-            return Phase.DONE
 
 
 class StatusMap:
@@ -143,6 +34,7 @@ class StatusMap:
 
     def __init__(self) -> None:
         self._entries: dict[TopicId, Snapshot] = {}
+        self._completed: OrderedDict[TopicId, Snapshot] = OrderedDict()
         self._texts: dict[TopicId, tuple[GenerationId, ReportText]] = {}
         self._read_at: dict[TopicId, float] = {}
         self.feed = Feed()
@@ -152,6 +44,10 @@ class StatusMap:
     def get(self, topic_id: TopicId) -> Snapshot | None:
         """Return the live status of a topic; None: the store knows."""
         return self._entries.get(topic_id)
+
+    def completed(self, topic_id: TopicId) -> Snapshot | None:
+        """Return the status of a topic that was completed lately, without its plan; None: the store knows."""
+        return self._completed.get(topic_id)
 
     def owner(self, topic_id: TopicId) -> UserId | None:
         """Return whose topic it is that has a live status."""
@@ -172,10 +68,10 @@ class StatusMap:
         retry_at: str | None = None,
     ) -> None:
         """Show how far a running generation is: `generation` holds the new figures."""
-        before = self._entries.get(generation.topic_id)
-        if before and before.generation and before.generation.attempt == generation.attempt:
-            percent = max(before.generation.progress_percent, generation.progress_percent)
-            generation = replace(generation, progress_percent=percent)
+        shown = self._entries.get(generation.topic_id)
+        before = shown and shown.generation
+        if before and before.attempt == generation.attempt and before.progress_percent > generation.progress_percent:
+            generation = replace(generation, progress_percent=before.progress_percent)
         self._put(generation, phase, estimated_completion, retry_at)
 
     def mark_completed(self, generation: Generation) -> None:
@@ -202,6 +98,7 @@ class StatusMap:
     def show_topic(self, topic: Topic, generation: Generation | None) -> None:
         """Tell readers of lists of a topic that was added or changed; `generation` is its latest in the store."""
         entry = self._entries.get(topic.id)
+        self._completed.pop(topic.id, None)
         if entry and entry.generation:
             title = replace(entry.generation, title=topic.topic)
             entry = Snapshot(topic.id, title, entry.phase, entry.estimated_completion, entry.retry_at)
@@ -209,8 +106,15 @@ class StatusMap:
         self._publish(entry or Snapshot(topic.id, generation), topic.user_id, topic)
 
     def forget(self, topic_id: TopicId) -> None:
-        """Drop a topic's live status: the store is asked from now on, also by who waits."""
-        self._entries.pop(topic_id, None)
+        """Drop a topic's live status: the store says the same from now on, also to who waits.
+
+        Of what was completed lately it need not be asked.
+        """
+        entry = self._entries.pop(topic_id, None)
+        if entry and entry.generation and entry.status is StatusName.COMPLETED:
+            self._completed[topic_id] = Snapshot(topic_id, replace(entry.generation, plan="", instructions=""))
+            if len(self._completed) > COMPLETED_SIZE:
+                self._completed.popitem(last=False)
         self._texts.pop(topic_id, None)
         self._read_at.pop(topic_id, None)
         self._wake(topic_id)
@@ -218,6 +122,7 @@ class StatusMap:
     def mark_deleted(self, topic_id: TopicId, owner: UserId | None) -> None:
         """Drop a topic that is no more; who waits for it looks and finds nothing. `owner`: None: it was gone before."""
         self.forget(topic_id)
+        self._completed.pop(topic_id, None)
         if owner is not None:
             self.feed.delete(topic_id, owner)
 
@@ -249,6 +154,10 @@ class StatusMap:
         """Let readers have the text of a generation as it grows."""
         self._texts[generation.topic_id] = generation.id, text
 
+    def is_watched(self, topic_id: TopicId) -> bool:
+        """Whether somebody waits for a topic's next change, or has read its text of late."""
+        return topic_id in self._changes or self.has_readers(topic_id)
+
     def has_readers(self, topic_id: TopicId) -> bool:
         """Whether somebody has read a topic's text of late."""
         return current_time() - self._read_at.get(topic_id, -inf) < READER_SECONDS
@@ -262,9 +171,11 @@ class StatusMap:
     ) -> None:
         before = self._entries.get(generation.topic_id)
         if before and before.generation and before.generation.id == generation.id:
-            generation = replace(generation, title=before.generation.title)  # it may have changed meanwhile
+            title = before.generation.title  # it may have changed meanwhile
+            generation = generation if title == generation.title else replace(generation, title=title)
         entry = Snapshot(generation.topic_id, generation, phase, estimated, retry_at)
         self._entries[generation.topic_id] = entry
+        self._completed.pop(generation.topic_id, None)
         self._publish(entry, generation.user_id)
         self._wake(generation.topic_id)
 

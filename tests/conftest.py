@@ -12,6 +12,7 @@ import trio
 from app.loopwatch import LoopWatch
 from app.settings import Settings
 from tests.claude import FakeClaude, claude_server
+from tests.fairwatch import FairWatch
 from tests.service import Service, running, settings_for
 
 Start = Callable[..., AbstractAsyncContextManager[Service]]
@@ -30,7 +31,7 @@ async def loop_watch() -> AsyncIterator[LoopWatch]:
         if not task.startswith("<"):
             blocked.append(f"{task}: {took * 1000:.0f} ms")
 
-    watch = LoopWatch(report, wait_limit=0.25)
+    watch = FairWatch(report, wait_limit=0.25)
     gc.disable()  # what the collector does in the test runner's heap is not the service's own
     trio.lowlevel.add_instrument(watch)
     yield watch

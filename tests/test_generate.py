@@ -16,7 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from app.claude import Claude, Listener
 from app.directory import DATABASE, REPORTS
-from app.draft import CHECKPOINT_CHARACTERS, PUBLISH_SECONDS, RATE_SECONDS
+from app.draft import CHECKPOINT_CHARACTERS, PUBLISH_SECONDS, RATE_SECONDS, UNWATCHED_SECONDS
 from app.errors import ClaudeStream, Refused
 from app.files import Files
 from app.gate import Gate
@@ -83,6 +83,7 @@ class Workshop:
         self.tools = Tools(store, files, self.claude, Gate(), StatusMap(), self.limits)
         self.job = Job(generation, Place(Slots(1), generation.user_id))
         self.seen: list[dict[str, Any]] = []
+        self.watching = trio.CancelScope()
         self.ended = trio.Event()
 
     async def run(self) -> None:
@@ -92,6 +93,10 @@ class Workshop:
 
     async def watch(self) -> None:
         """Write down each status that is shown."""
+        with self.watching:
+            await self._watch()
+
+    async def _watch(self) -> None:
         while True:
             change = self.tools.statuses.next_change(self.job.generation.topic_id)
             if snapshot := self.tools.statuses.get(self.job.generation.topic_id):
@@ -355,6 +360,19 @@ async def test_what_a_reader_may_see_is_in_the_store(workshop: Workshop, mock_cl
     assert seen == ["", "First. Second.", "First. Second. Third."]
     assert report.since(0) == "First. Second. Third. Fourth. Fifth."
     assert "".join(text for _, text in await workshop.kept()) == report.since(0)
+
+
+async def test_where_nobody_watches_text_is_shown_less_often(workshop: Workshop, mock_clock: MockClock) -> None:
+    workshop.watching.cancel()
+    await wait_all_tasks_blocked()
+    shown = []
+
+    for text in ("First. ", "Second. ", "Third.", "Fourth."):
+        await workshop.claude.dictate(text)
+        shown.append(workshop.shown()["characters"])
+        mock_clock.jump(PUBLISH_SECONDS if len(shown) < 3 else UNWATCHED_SECONDS)
+
+    assert shown == [len("First.")] * 3 + [len("First. Second. Third.Fourth.")]
 
 
 async def test_where_the_database_fails_a_reader_waits_for_the_next_checkpoint(

@@ -10,7 +10,8 @@ import app
 LEVELS = """
     errors models phrases guard
     settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace
-    status queries files store offline
+    snapshot queries files store offline
+    status
     claude access job
     draft
     ledger

@@ -35,7 +35,8 @@ from app.models import (
 from app.queries import acceptance, artifacts, generations, topics, usage, users
 from app.queries.artifacts import Version
 from app.queries.usage import CallEnd, CallState
-from app.status import READER_SECONDS, Snapshot, StatusMap, topic_document
+from app.snapshot import Snapshot, topic_document
+from app.status import COMPLETED_SIZE, READER_SECONDS, StatusMap
 from app.store import open_database
 from app.text import ReportText
 
@@ -485,3 +486,58 @@ def test_the_live_status_and_the_stored_one_are_equal_at_every_step(
     ended = store(db, running)
     show(statuses, ended)
     compare(ended)
+
+
+# What was completed lately
+
+
+def completed_topic(topic_id: int) -> Generation:
+    return replace(RUNNING, topic_id=TopicId(topic_id), status=StatusName.COMPLETED, plan="## A long one")
+
+
+def test_what_was_completed_lately_is_remembered_without_its_plan_until_something_changes() -> None:
+    statuses = StatusMap()
+    statuses.mark_completed(completed_topic(1))
+    shown = statuses.get(TOPIC)
+    before = statuses.completed(TOPIC)
+
+    statuses.forget(TOPIC)
+    remembered = statuses.completed(TOPIC)
+    statuses.mark_queued(RUNNING)
+
+    assert before is None
+    assert shown is not None
+    assert remembered is not None
+    assert remembered.body == shown.body
+    assert remembered.generation is not None
+    assert remembered.generation.plan == ""
+    assert statuses.completed(TOPIC) is None
+
+
+@pytest.mark.parametrize("status", [StatusName.QUEUED, StatusName.FAILED, StatusName.CANCELLED])
+def test_only_what_was_completed_is_remembered(status: StatusName) -> None:
+    statuses = StatusMap()
+    statuses.mark_completed(replace(completed_topic(1), status=status))
+
+    statuses.forget(TOPIC)
+
+    assert statuses.completed(TOPIC) is None
+
+
+def test_a_deleted_topic_is_not_remembered() -> None:
+    statuses = StatusMap()
+    statuses.mark_completed(completed_topic(1))
+
+    statuses.mark_deleted(TOPIC, UserId(1))
+
+    assert statuses.completed(TOPIC) is None
+
+
+def test_no_more_than_so_many_are_remembered() -> None:
+    statuses = StatusMap()
+    for number in range(1, COMPLETED_SIZE + 2):
+        statuses.mark_completed(completed_topic(number))
+        statuses.forget(TopicId(number))
+
+    assert statuses.completed(TopicId(1)) is None
+    assert statuses.completed(TopicId(2)) is not None

@@ -14,7 +14,7 @@ from app.routes.auth import current_user, topic_id
 from app.routes.resource import Request, resource
 from app.routes.status import look
 from app.routes.streams import RETRY, Flags, encoded, event, event_id, events_of, flags, reader, stream
-from app.status import Snapshot
+from app.snapshot import Snapshot
 
 TEXT_CHARACTERS = 65_536
 """How much text one event holds at most; a reader who is far behind takes several."""

@@ -13,7 +13,7 @@ from app.queries import generations
 from app.routes.auth import current_user
 from app.routes.resource import Request, resource
 from app.routes.streams import RETRY, encoded, event, event_id, events_of, flags, id_line, reader, stream
-from app.status import Snapshot, topic_document
+from app.snapshot import Snapshot, topic_document
 
 LIST_SECONDS = 0.25
 """How often the stream of a list sends at most; a topic that changes more often is sent as it is then."""

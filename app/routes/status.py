@@ -11,7 +11,7 @@ from app.queries import generations
 from app.routes.auth import check_owner, current_user, owned_topic, topic_id
 from app.routes.paging import page
 from app.routes.resource import Request, listing, resource
-from app.status import Snapshot
+from app.snapshot import Snapshot
 
 MAX_WAIT = 60
 POLL_SECONDS = 2
@@ -46,16 +46,17 @@ async def list_generations(request: Request) -> Response:
 
 async def look(request: Request, user: User, topic_id: TopicId) -> Snapshot:
     """Return a topic's status: the live one, or else what the store says. Raises NotFound."""
-    live = request.state["statuses"].get(topic_id)
-    if live is not None and live.generation is not None:
-        check_owner(user, live.generation.user_id)
-        return live
+    statuses = request.state["statuses"]
+    known = statuses.get(topic_id) or statuses.completed(topic_id)
+    if known is not None and known.generation is not None:
+        check_owner(user, known.generation.user_id)
+        return known
     found = await request.state["store"].read(generations.topic_and_latest, topic_id)
     if found is None:
         raise NotFound
     topic, generation = found
     check_owner(user, topic.user_id)
-    return request.state["statuses"].get(topic_id) or Snapshot(topic_id, generation)
+    return statuses.get(topic_id) or Snapshot(topic_id, generation)
 
 
 async def wait_for_change(request: Request, user: User, known: Snapshot, seconds: float) -> Snapshot:
