@@ -16,7 +16,6 @@ from sqlite_utils import Database
 
 from app import __version__
 from app.access import MEMORY_SECONDS
-from app.bench.command import bench
 from app.directory import DATABASE, make_directory
 from app.errors import LonghandError, StartError, expected
 from app.main import environment
@@ -40,6 +39,16 @@ T = TypeVar("T")
 class Commands(click.Group):
     """The commands; an expected failure ends each with one plain line and its exit code."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted([*super().list_commands(ctx), "bench"])
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "bench":
+            from app.bench.command import bench  # noqa: PLC0415 - no server needs what the benchmark imports
+
+            return bench
+        return super().get_command(ctx, cmd_name)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
@@ -55,9 +64,6 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="longhand")
 def main() -> None:
     """Write long reports with Claude in the background."""
-
-
-main.add_command(bench)
 
 
 @main.command()

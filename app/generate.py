@@ -90,7 +90,8 @@ async def begin(job: Job, tools: Tools) -> Draft:
         job.generation = await tools.store.write(generations.claim_generation, job.generation)
         tools.statuses.mark_generating(job.generation)
     generation = job.generation
-    text = report_text(generation, await tools.store.read(texts.kept_strands, generation.id))
+    kept = await tools.store.read(texts.kept_strands, generation.id) if generation.characters else []
+    text = report_text(generation, kept)
     if generation.resumes > tools.limits.max_resumes and not is_whole(text, generation):
         raise ClaudeStream
     draft = Draft(job, text, tools.store, tools.statuses, tools.limits.checkpoint_seconds)
