@@ -1,7 +1,7 @@
 """Fixtures: the stand-in for Claude, the service in front of it, and the watch over the loop."""
 
 import gc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -19,13 +19,21 @@ Start = Callable[..., AbstractAsyncContextManager[Service]]
 
 
 @pytest.fixture
-async def loop_watch() -> AsyncIterator[LoopWatch]:
-    """Fail the test when a step of the loop takes longer than 50 ms; the failure names the task.
+def blocked() -> Iterator[list[str]]:
+    """Gather the steps that held the loop up, and fail the test for any: outside of Trio, whose groups of exceptions
+    would hide from `--only-rerun` what it looks for."""
+    steps: list[str] = []
+    yield steps
+    assert not steps, f"the loop was blocked by {steps}"
+
+
+@pytest.fixture
+async def loop_watch(blocked: list[str]) -> AsyncIterator[LoopWatch]:
+    """Fail the test when a step of the loop takes longer than 50 ms, twice; the failure names the task.
 
     Tests run side by side, so a step that waits for a thread may have to wait for a processor: that counts from 250 ms.
     The steps of the test itself and of its fixtures, whose tasks pytest-trio names `<…>`, are not the service's.
     """
-    blocked: list[str] = []
 
     def report(task: str, took: float) -> None:
         if not task.startswith("<"):
@@ -37,7 +45,6 @@ async def loop_watch() -> AsyncIterator[LoopWatch]:
     yield watch
     trio.lowlevel.remove_instrument(watch)
     gc.enable()
-    assert not blocked, f"the loop was blocked by {blocked}"
 
 
 @pytest.fixture
