@@ -170,6 +170,7 @@ class IdleTimer(TrioSingleTask):
     """Ends the reads of a connection that is idle for too long, or idle when the server stops."""
 
     def __init__(self, seconds: float, context: WorkerContext) -> None:
+        super().__init__()
         self.scope = trio.CancelScope()
         self._seconds = seconds
         self._context = context
@@ -177,9 +178,6 @@ class IdleTimer(TrioSingleTask):
 
     async def restart(self, task_group: object, action: object) -> None:  # noqa: ARG002 - Hypercorn's interface
         self.update(idle=True)
-
-    async def stop(self) -> None:
-        self.update(idle=False)
 
     def update(self, *, idle: bool) -> None:
         """Say whether the connection is idle."""

@@ -618,6 +618,25 @@ async def test_a_cancelled_connection_sends_nothing_more_even_behind_a_shield() 
         assert service.ended.is_set()
 
 
+async def test_a_cancelled_connection_sends_not_even_a_small_response() -> None:
+    go_on = trio.Event()
+
+    async def stubborn(receive: Receive, send: Send) -> None:
+        with trio.CancelScope(shield=True):
+            await go_on.wait()
+            await hello(receive, send)
+
+    async with serving(stubborn=stubborn) as service, await service.connect() as client:
+        await client.send_all(GET % b"stubborn")
+        await blocked()
+
+        service.scope.cancel()
+        await blocked()
+        go_on.set()
+
+        assert await read_all(client) == b""
+
+
 # What is sent together, and what does not wait.
 
 
@@ -768,6 +787,26 @@ async def test_idle_connections_are_closed_at_the_stop_and_others_when_they_have
         go_on.set()
         assert (await read_all(busy)).endswith(b"hello")
         with trio.fail_after(1):
+            await service.ended.wait()
+
+
+async def test_an_http2_connection_is_closed_at_the_stop_when_it_has_its_answer() -> None:
+    go_on = trio.Event()
+
+    async def slow(receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        await hello(receive, send)
+
+    async with serving(slow=slow) as service, await service.connect() as client:
+        await client.send_all(h2_request("/slow").data_to_send())
+        await blocked()
+
+        service.stop.set()
+        await blocked()
+        go_on.set()
+
+        with trio.fail_after(1):  # less than the grace
+            assert b"hello" in await read_all(client)
             await service.ended.wait()
 
 
