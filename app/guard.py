@@ -1,18 +1,23 @@
 """The guard around each connection: Hypercorn's TCP server on Trio, with a boundary and with limits."""
 
 import logging
+import os
 import traceback
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 from itertools import chain
+from math import inf
 
+import h11
 import trio
 from hypercorn.config import Config
-from hypercorn.events import Closed, Event, RawData
+from hypercorn.events import Closed, Event, RawData, Updated
 from hypercorn.trio import run, tcp_server
 from hypercorn.trio.task_group import TaskGroup, _handle
 from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
 from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, Scope
+from trio.lowlevel import checkpoint
 
 log = logging.getLogger("longhand.server")
 
@@ -24,8 +29,13 @@ class GuardedTCPServer(TCPServer):
     - No exception leaves `run`: it is logged in one line and the stream closed. Cancellation does leave it.
     - A client that takes nothing for `SEND_SECONDS` is closed by force; one that reads slowly is not.
     - When the client is gone, the app is told; what it still does `LINGER_SECONDS` later is cancelled.
-    - An app that is cancelled in a send does not tear the response: what it sends goes out first.
+    - An app that is cancelled does not tear the response: what it sends goes out first.
     - The server's own cancellation, as at the end of its grace, ends a send at once.
+    - The head of an HTTP/1.1 response goes out together with what follows it at once; where the app waits before it
+      sends more, the head does not wait with it.
+    - An app that sends without end to a client that takes it all lets the other tasks run.
+    - A connection is closed that sends no whole request for the time that the configuration names; at the server's
+      stop, at once.
     """
 
     SEND_SECONDS = 10.0
@@ -35,9 +45,13 @@ class GuardedTCPServer(TCPServer):
     async def run(self) -> None:
         self._sending = trio.CancelScope()
         self._cancelled = False
+        self._answering = False  # whether a request is there whose response has no head yet
+        self._head = b""  # the head of a response that is not sent yet
+        self._together = trio.CancelScope()  # its deadline passes when the head has to go
+        self.idle_task = self._idle = IdleTimer(self.config.keep_alive_timeout, self.context)
         try:
             async with trio.open_nursery() as self._nursery:
-                self._nursery.start_soon(self._end_sends_when_cancelled)
+                self._nursery.start_soon(self._watch)
                 await super().run()
                 self._nursery.cancel_scope.cancel()
         # The connection's boundary: one bad client must not cancel its neighbours.
@@ -45,19 +59,74 @@ class GuardedTCPServer(TCPServer):
             log.warning("a connection failed and was closed: %s", "; ".join(map(_where, _leaves(failures))))
 
     async def protocol_send(self, event: Event) -> None:
-        if not isinstance(event, RawData):
-            # A streaming app is cancelled when its response has ended; its connection needs its timer, or its end.
-            with trio.move_on_after(self.SEND_SECONDS, shield=True):
-                await super().protocol_send(event)
+        if isinstance(event, RawData):
+            if self._answering and self._begins_response():
+                self._hold(event.data)
+            else:
+                await self._send(event.data)
             return
-        async with self.send_lock:
-            taken = await self._send(event.data)
+        if self._head:
+            await self._send(b"")
+        if isinstance(event, Updated):
+            self._answering = not event.idle
+            self._idle.update(idle=event.idle)
+            return
+        # A streaming app is cancelled when its response has ended; its connection needs its end.
+        with trio.move_on_after(self.SEND_SECONDS, shield=True):
+            await super().protocol_send(event)
+
+    def _begins_response(self) -> bool:
+        """Say whether what comes now is a response's head, and not an interim one, in HTTP/1.1."""
+        http1 = self._http1()
+        return http1 is not None and http1.our_state is h11.SEND_BODY
+
+    def _http1(self) -> h11.Connection | None:
+        """Return the state of the connection; None where it speaks HTTP/2 or WebSocket."""
+        connection = getattr(self.protocol.protocol, "connection", None)
+        return connection if isinstance(connection, h11.Connection) else None
+
+    def _hold(self, head: bytes) -> None:
+        self._answering = False
+        self._head = head
+        self._together.deadline = -inf  # it has passed when the tasks that can run now have run
+
+    async def _send(self, data: bytes) -> None:
+        """Send what is held and `data`; let others run, unless a response has only begun."""
+        begins = self._head != b""
+        if begins:
+            data, self._head = self._head + data, b""
+            self._together.deadline = inf
+        if not data:
+            return
+        if (sent := self._send_now(data)) < len(data):
+            await self._send_in_time(memoryview(data)[sent:])
+        elif not begins:
+            await checkpoint()
+
+    def _send_now(self, data: bytes) -> int:
+        """Send what an HTTP/1.1 connection without TLS takes without waiting; return how many bytes it took."""
+        stream: trio.abc.Stream = self.stream  # Hypercorn's annotation knows of TLS only
+        if self._cancelled or self.send_lock.locked() or not isinstance(stream, trio.SocketStream) or not self._http1():
+            return 0
+        try:
+            return os.write(stream.socket.fileno(), data)
+        except OSError:  # it is full, or the client is gone
+            return 0
+
+    async def _send_in_time(self, data: memoryview) -> None:
+        """Send all of `data`, or close the connection of who takes nothing."""
+        with trio.CancelScope(shield=True):  # it ends: who holds the lock has a limit, and notices the cancellation
+            await self.send_lock.acquire()
+        try:
+            taken = await self._send_pieces(data)
+        finally:
+            self.send_lock.release()
         if not taken:
             self._limit_what_is_left()
             await trio.aclose_forcefully(self.stream)
             await self.protocol.handle(Closed())
 
-    async def _send(self, data: bytes) -> bool:
+    async def _send_pieces(self, data: memoryview) -> bool:
         """Send all of `data`, and say whether the client took it."""
         try:
             with trio.CancelScope(shield=True) as self._sending:
@@ -71,8 +140,10 @@ class GuardedTCPServer(TCPServer):
         return not self._sending.cancelled_caught
 
     async def _read_data(self) -> None:
-        await super()._read_data()
-        await self.idle_task.stop()  # nobody is there to be idle
+        with self._idle.scope:
+            await super()._read_data()
+        if self._idle.scope.cancelled_caught:
+            await self.protocol.handle(Closed())
         self._limit_what_is_left()
 
     def _limit_what_is_left(self) -> None:
@@ -80,13 +151,45 @@ class GuardedTCPServer(TCPServer):
         scope = self._nursery.cancel_scope
         scope.deadline = min(scope.deadline, trio.current_time() + self.LINGER_SECONDS)
 
-    async def _end_sends_when_cancelled(self) -> None:
-        """Notice for a shielded send that the connection is cancelled."""
+    async def _watch(self) -> None:
+        """Send a head that nothing followed at once; notice the server's stop, and that the connection is cancelled."""
         try:
-            await trio.sleep_forever()
+            while True:
+                with self._together:
+                    await self.context.terminated.wait()
+                    self._idle.stop_if_idle()
+                    await trio.sleep_forever()
+                self._together = trio.CancelScope()
+                self._nursery.start_soon(self._send, b"")
         finally:
             self._cancelled = True
             self._sending.cancel()
+
+
+class IdleTimer(TrioSingleTask):
+    """Ends the reads of a connection that is idle for too long, or idle when the server stops."""
+
+    def __init__(self, seconds: float, context: WorkerContext) -> None:
+        super().__init__()
+        self.scope = trio.CancelScope()
+        self._seconds = seconds
+        self._context = context
+        self._idle = True
+
+    async def restart(self, task_group: object, action: object) -> None:  # noqa: ARG002 - Hypercorn's interface
+        self.update(idle=True)
+
+    def update(self, *, idle: bool) -> None:
+        """Say whether the connection is idle."""
+        self._idle = idle
+        self.scope.deadline = trio.current_time() + self._seconds if idle else inf
+        if self._context.terminated.is_set():
+            self.stop_if_idle()
+
+    def stop_if_idle(self) -> None:
+        """End the reads, if the connection is idle: the server stops."""
+        if self._idle:
+            self.scope.cancel()
 
 
 class GuardedTaskGroup(TaskGroup):
@@ -110,6 +213,10 @@ class GuardedTaskGroup(TaskGroup):
                 inbox.close()
                 return
             with suppress(trio.ClosedResourceError):
+                if event["type"] == "http.request" and not event["more_body"]:
+                    with suppress(trio.WouldBlock):
+                        inbox.send_nowait(event)
+                        return
                 await inbox.send(event)
 
         async def receive() -> ASGIReceiveEvent:

@@ -34,12 +34,12 @@ def create_app(settings: Callable[[], Settings] | Settings, announce: Announce |
 
     application = Starlette(
         routes=[
+            *status.routes,  # first, as they are asked most: a path is compared with one route after the other
             *operations.routes,
             *events.routes,
             *news.routes,
             *topics.routes,
             *generations.routes,
-            *status.routes,
             *artifacts.routes,
         ],
         middleware=[Middleware(RequestMiddleware), Middleware(BodyMiddleware)],

@@ -3,9 +3,10 @@
 import logging
 import re
 import secrets
+from time import perf_counter
 
-from anyio import current_time, move_on_after
-from starlette.datastructures import Headers, MutableHeaders
+from anyio import move_on_after
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -37,17 +38,17 @@ class RequestMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        given = Headers(scope=scope).get("x-request-id", "")
+        given = (header(scope, b"x-request-id") or b"").decode("latin-1")
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["request_id"] = request_id
-        began = current_time()
+        began = perf_counter()
         status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
@@ -57,11 +58,10 @@ class RequestMiddleware:
             if not status:
                 await response(scope, receive, send_with_id)
         finally:
-            access_log.info(
-                "%s %s %s %.1fms request_id=%s",
-                scope["method"], scope["raw_path"].decode("ascii", "replace"), status or "-",
-                (current_time() - began) * 1000, request_id,
-            )  # fmt: skip
+            if access_log.isEnabledFor(logging.INFO):
+                path, took = scope["raw_path"].decode("ascii", "replace"), (perf_counter() - began) * 1000
+                line = "%s %s %s %.1fms request_id=%s"
+                access_log.info(line, scope["method"], path, status or "-", took, request_id)
 
 
 class BodyMiddleware:
@@ -81,9 +81,11 @@ class BodyMiddleware:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
-        declared = int(headers.get("content-length", "0"))
-        taken, whole = 0, not declared and "transfer-encoding" not in headers
+        declared = int(header(scope, b"content-length") or 0)
+        taken, whole = 0, not declared and header(scope, b"transfer-encoding") is None
+        if whole and scope["http_version"].startswith("1"):  # no body can come; under HTTP/2 one can, undeclared
+            await self._app(scope, receive, send)
+            return
 
         async def take() -> Message:
             nonlocal taken, whole
@@ -110,3 +112,12 @@ class BodyMiddleware:
 
         too_large = problem_response(Request(scope), BodyTooLarge()) if declared > MAX_BODY else None
         await (too_large or self._app)(scope, receive_within_bounds, send_after_body)
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """Return a request's header, the first of that name; `name` is in lower case."""
+    for key, value in scope["headers"]:
+        if key == name:
+            found: bytes = value
+            return found
+    return None

@@ -26,6 +26,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from app.guard import GuardedTaskGroup, GuardedTCPServer, install
 
 GRACE_SECONDS = 3.0
+KEEP_ALIVE_SECONDS = Config.keep_alive_timeout
 FOR_EVER = 24 * 3600.0
 TOKEN = b"a-token-to-keep-out-of-the-log"
 LARGE = 32 * 2**20  # more than the sockets' buffers hold
@@ -615,6 +616,198 @@ async def test_a_cancelled_connection_sends_nothing_more_even_behind_a_shield() 
         await blocked()
 
         assert service.ended.is_set()
+
+
+async def test_a_cancelled_connection_sends_not_even_a_small_response() -> None:
+    go_on = trio.Event()
+
+    async def stubborn(receive: Receive, send: Send) -> None:
+        with trio.CancelScope(shield=True):
+            await go_on.wait()
+            await hello(receive, send)
+
+    async with serving(stubborn=stubborn) as service, await service.connect() as client:
+        await client.send_all(GET % b"stubborn")
+        await blocked()
+
+        service.scope.cancel()
+        await blocked()
+        go_on.set()
+
+        assert await read_all(client) == b""
+
+
+# What is sent together, and what does not wait.
+
+
+async def test_a_small_response_is_sent_at_once_with_its_head() -> None:
+    async with serving() as service, await service.connect() as client:
+        for _ in range(3):
+            await client.send_all(GET % b"")
+
+            assert (await client.receive_some()).endswith(b"\r\n\r\nhello")
+
+
+async def test_the_first_piece_of_a_stream_is_sent_with_the_head() -> None:
+    async def stream(receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send(body(b"first", more=True))
+        await trio.sleep_forever()
+
+    async with serving(stream=stream) as service, await service.connect() as client:
+        await client.send_all(GET % b"stream")
+
+        assert (await client.receive_some()).endswith(b"\r\n\r\n5\r\nfirst\r\n")
+
+
+async def test_the_head_does_not_wait_for_an_app_that_waits() -> None:
+    go_on = trio.Event()
+
+    async def slow(receive: Receive, send: Send) -> None:
+        await send(head(4))
+        await go_on.wait()
+        await send(body(b"body"))
+
+    async with serving(slow=slow) as service, await service.connect() as client:
+        for _ in range(2):
+            await client.send_all(GET % b"slow")
+            assert (await read(client, b"\r\n\r\n")).endswith(b"\r\n\r\n")
+            go_on.set()
+            assert await read(client, b"body") == b"body"
+            go_on = trio.Event()
+
+
+async def test_a_head_without_a_body_is_sent_when_the_app_is_done() -> None:
+    async def nothing(receive: Receive, send: Send) -> None:
+        await send(head(4))
+
+    async with serving(nothing=nothing) as service, await service.connect() as client:
+        await client.send_all(GET % b"nothing")
+
+        assert (await read_all(client)).startswith(b"HTTP/1.1 200")
+
+
+async def test_an_app_that_sends_without_end_lets_other_tasks_run() -> None:
+    turns = 0
+
+    async def busy(receive: Receive, send: Send) -> None:
+        await send(head(100))
+        for _ in range(100):
+            await send(body(b"x", more=True))
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with serving(busy=busy) as service, await service.connect() as client, trio.open_nursery() as nursery:
+        await client.send_all(GET % b"busy")
+        nursery.start_soon(others)
+        await read(client, b"x" * 100)
+        nursery.cancel_scope.cancel()
+
+    assert turns >= 90
+
+
+async def test_what_an_app_sends_when_it_is_cancelled_already_is_sent_whole(clock: MockClock) -> None:
+    async def cancelled(receive: Receive, send: Send) -> None:
+        await send(head(LARGE))
+        for _ in range(4):
+            with trio.CancelScope() as scope:
+                scope.cancel()
+                await send(body(bytes(LARGE // 4), more=True))
+        await send(body(b""))
+
+    async with serving(cancelled=cancelled) as service, await service.connect() as client:
+        await client.send_all(LAST % b"cancelled")
+        await blocked()
+
+        received = await read_all(client)
+
+    assert len(received.partition(b"\r\n\r\n")[2]) == LARGE
+
+
+# Who is idle is not kept.
+
+
+@pytest.mark.parametrize("sent", [b"", (GET % b"")[:-2], GET % b""], ids=["nothing", "half a head", "a request"])
+async def test_a_connection_that_is_idle_for_too_long_is_closed(sent: bytes, clock: MockClock) -> None:
+    async with serving() as service, await service.connect() as client:
+        await client.send_all(sent)
+        await blocked()
+
+        clock.jump(KEEP_ALIVE_SECONDS - 1)
+        await blocked()
+        with trio.move_on_after(0.1) as still_open:
+            while await client.receive_some():
+                pass
+        clock.jump(1)
+        await read_all(client)
+
+        assert still_open.cancelled_caught
+
+
+async def test_a_connection_is_not_idle_while_its_request_is_answered(clock: MockClock) -> None:
+    go_on = trio.Event()
+
+    async def slow(receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        await hello(receive, send)
+
+    async with serving(slow=slow) as service, await service.connect() as client:
+        await client.send_all(GET % b"slow")
+        await blocked()
+        clock.jump(FOR_EVER)
+        await blocked()
+        go_on.set()
+
+        assert await read(client, b"hello")
+
+        clock.jump(KEEP_ALIVE_SECONDS)
+        assert await read_all(client) == b""
+
+
+async def test_idle_connections_are_closed_at_the_stop_and_others_when_they_have_their_answer() -> None:
+    go_on = trio.Event()
+
+    async def slow(receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        await hello(receive, send)
+
+    async with serving(slow=slow) as service, await service.connect() as idle, await service.connect() as busy:
+        await idle.send_all(GET % b"")
+        await read(idle, b"hello")
+        await busy.send_all(GET % b"slow")
+        await blocked()
+
+        service.stop.set()
+
+        assert await read_all(idle) == b""
+        go_on.set()
+        assert (await read_all(busy)).endswith(b"hello")
+        with trio.fail_after(1):
+            await service.ended.wait()
+
+
+async def test_an_http2_connection_is_closed_at_the_stop_when_it_has_its_answer() -> None:
+    go_on = trio.Event()
+
+    async def slow(receive: Receive, send: Send) -> None:
+        await go_on.wait()
+        await hello(receive, send)
+
+    async with serving(slow=slow) as service, await service.connect() as client:
+        await client.send_all(h2_request("/slow").data_to_send())
+        await blocked()
+
+        service.stop.set()
+        await blocked()
+        go_on.set()
+
+        with trio.fail_after(1):  # less than the grace
+            assert b"hello" in await read_all(client)
+            await service.ended.wait()
 
 
 def test_what_install_replaced_can_be_put_back() -> None:

@@ -177,6 +177,11 @@ async def test_who_reads_more_of_a_body_than_is_allowed_is_stopped() -> None:
         await Client(b"x" * MAX_BODY, b"x", b"x").ask(reader, request(transfer_encoding="chunked"))
 
 
+async def test_a_body_that_is_not_declared_is_bounded_under_http_2() -> None:
+    with pytest.raises(BodyTooLarge):
+        await Client(b"x" * MAX_BODY, b"x", b"x").ask(BodyMiddleware(read_then_answer), request(http_version="2"))
+
+
 async def test_what_nobody_reads_of_a_body_is_taken_in_before_the_answer() -> None:
     client = Client(b"x" * PIECE, b"x" * PIECE, b"x")
 

@@ -89,7 +89,7 @@ def matches(if_none_match: str, etag: str) -> bool:
 
 
 def _wait_seconds(request: Request) -> int:
-    given = request.query_params.get("wait")
+    given = request.query_params.get("wait") if request.scope["query_string"] else None
     if given is None:
         preferred = PREFER_WAIT.search(request.headers.get("prefer", ""))
         return min(int(preferred[1]), MAX_WAIT) if preferred else 0
