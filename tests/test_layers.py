@@ -9,8 +9,10 @@ import app
 
 LEVELS = """
     errors models phrases guard
-    settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace
-    status queries files store offline
+    settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
+    network
+    pool
+    status queries files store offline answer
     claude access job
     draft
     ledger
