@@ -1,7 +1,7 @@
 """One streamed answer as it comes in: its events, and what they say of text, tokens and end."""
 
 import json
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -33,42 +33,44 @@ class Events:
 
 
 class News(NamedTuple):
-    """What is to be told of some events: text, that Claude thinks, that tokens were counted; or nothing."""
+    """What is to be told of some events: text, that Claude thinks, the tokens so far; or nothing."""
 
     text: str = ""
     thinking: bool = False
-    counted: bool = False
+    tokens: Tokens | None = None
+    final: bool = False
+    """Whether no more tokens will be told."""
 
 
 class Answer:
-    """What the events of one stream have said so far."""
+    """What the events of one stream have said so far; `broken` is what the last one raised, a Failure or else."""
 
     def __init__(self) -> None:
-        self.tokens = Tokens()
         self.stop_reason = ""
         self.stopped = False
+        self.broken: Exception | None = None
+        self._tokens = Tokens()
 
-    def read(self, events: Iterable[tuple[str, str]]) -> Iterator[News]:
-        """Take in events, and yield what they say in their order; the text of deltas in a row is one piece of news.
+    def read(self, events: Iterable[tuple[str, str]]) -> list[News]:
+        """Take in events up to one that ends or breaks the stream, and return what they say, in their order.
 
-        Raises a Failure for an `error` event, and what json raises; the text before it is yielded first.
+        The text of deltas in a row is one piece of news.
         """
+        told: list[News] = []
         texts: list[str] = []
-        for name, data in events:
-            try:
+        try:
+            for name, data in events:
                 news = self._take(name, data)
-            except Exception:
-                yield News("".join(texts))
-                raise
-            if news.text:
-                texts.append(news.text)
-                continue
-            yield News("".join(texts))
-            yield news
-            texts = []
-            if self.stopped:
-                return
-        yield News("".join(texts))
+                if news.text:
+                    texts.append(news.text)
+                    continue
+                told += [News("".join(texts)), news] if texts else [news]
+                texts = []
+                if self.stopped:
+                    break
+        except Exception as error:  # noqa: BLE001 - whatever it is, what came before is told first
+            self.broken = error
+        return [*told, News("".join(texts))] if texts else told
 
     def _take(self, name: str, data: str) -> News:
         match name:
@@ -78,22 +80,21 @@ class Answer:
                 text.encode()  # half of a character is malformed: nothing could keep it
                 return News(text, thinking=delta["type"] == "thinking_delta")
             case "message_start":
-                self._count(json.loads(data)["message"]["usage"])
-                return News(thinking=True, counted=True)
+                return self._counted(json.loads(data)["message"]["usage"], thinking=True)
             case "message_delta":
                 message = json.loads(data)
                 self.stop_reason = str(message["delta"].get("stop_reason") or self.stop_reason)
-                self._count(message["usage"])
-                return News(counted=True)
+                return self._counted(message["usage"])
             case "message_stop":
                 self.stopped = True
             case "error":
                 raise _failure(json.loads(data)["error"])
         return News()
 
-    def _count(self, usage: dict[str, Any]) -> None:
+    def _counted(self, usage: dict[str, Any], *, thinking: bool = False) -> News:
         told = {ours: int(usage[theirs]) for ours, theirs in TOKEN_NAMES.items() if usage.get(theirs) is not None}
-        self.tokens = replace(self.tokens, **told)
+        self._tokens = replace(self._tokens, **told)
+        return News(thinking=thinking, tokens=self._tokens, final=bool(self.stop_reason))
 
 
 def _failure(error: dict[str, Any]) -> Failure:

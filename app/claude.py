@@ -17,7 +17,7 @@ import httpx2
 from anthropic import AsyncAnthropic, AsyncAPIResponse, DefaultAsyncHttpxClient
 from anyio import CancelScope, current_time, move_on_after
 
-from app.answer import Answer, Events
+from app.answer import Answer, Events, News
 from app.errors import (
     ClaudeAuth,
     ClaudeRequest,
@@ -99,27 +99,16 @@ class Claude:
             while not answer.stopped:
                 patience.deadline = current_time() + self._timeout
                 with _failures():
-                    came = await events.next()
+                    told = answer.read(await events.next())
                 patience.deadline = inf
-                await self._tell(listener, answer, came)
+                for news in told:
+                    await _tell(listener, news)
+                if answer.broken:
+                    with _failures():
+                        raise answer.broken
                 if answer.stop_reason and isinstance(network, Coalescing):
-                    network.hurry()
+                    network.hurry()  # only the end is still to come
             return answer.stop_reason
-
-    async def _tell(self, listener: Listener, answer: Answer, came: list[tuple[str, str]]) -> None:
-        """Tell the listener what events say, in their order; what came before a malformed one is told first."""
-        said = answer.read(came)
-        while True:
-            with _failures():
-                news = next(said, None)
-            if news is None:
-                return
-            if news.counted:
-                await listener.counted(answer.tokens, final=bool(answer.stop_reason))
-            if news.thinking:
-                listener.thinking()
-            if news.text:
-                await listener.piece(news.text)
 
     def _call(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncAPIResponse[Any]]:
         return self._client.messages.with_streaming_response.create(
@@ -129,6 +118,15 @@ class Claude:
             messages=_messages(prompt),
             stream=True,
         )
+
+
+async def _tell(listener: Listener, news: News) -> None:
+    if news.tokens is not None:
+        await listener.counted(news.tokens, final=news.final)
+    if news.thinking:
+        listener.thinking()
+    if news.text:
+        await listener.piece(news.text)
 
 
 def _messages(prompt: Prompt) -> Any:

@@ -6,15 +6,16 @@ from ssl import SSLContext, SSLError, SSLObject
 from typing import Any
 
 import httpcore2
-from anyio import current_time, sleep_until
+import trio
+from trio import current_time, sleep_until
 
 from app.chunks import Joiner
 
 COALESCE_SECONDS = 0.25
 """How long after a read the next may come, in a steady stream: most of what an event costs is its read."""
 
-FULL_READ = 8192
-"""Bytes: where a read brought so many, more may be here already."""
+TICK_SECONDS = 0.005
+"""On multiples of this streams are read, so that one pass of the loop reads all that are due."""
 
 
 class Network(httpcore2.TrioBackend):
@@ -38,12 +39,14 @@ class Coalescing(httpcore2.AsyncNetworkStream):
     - An answer is steady when it has come for `COALESCE_SECONDS` without a pause of that length. What comes before,
       its head and its first text, is read as it comes, and so is whatever comes after a pause.
     - Nothing is read more than `COALESCE_SECONDS` late, the end and a cut connection included.
-    - What can be decrypted already never waits for what is still to come.
+    - What is here already never waits for what is still to come, be it with the system or decrypted.
     - After `hurry` nothing waits, until the next request.
+    - Cancelling is not delayed, and closes a connection whose TLS is not agreed on yet.
     """
 
     def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
         self._stream = stream
+        self._inner: trio.abc.ReceiveStream = stream._stream  # type: ignore[attr-defined]  # noqa: SLF001
         self._ssl: SSLObject | None = stream.get_extra_info("ssl_object")
         self._chunks = Joiner()
         self._since: float | None = None
@@ -62,15 +65,24 @@ class Coalescing(httpcore2.AsyncNetworkStream):
 
     async def _read(self, max_bytes: int, timeout: float | None) -> bytes:  # noqa: ASYNC109 - the interface's
         asked = current_time()
-        data = await self._stream.read(max_bytes, timeout)
+        data = await self._receive(max_bytes, timeout)
         if self._ssl and data:
             data = _with_the_decrypted(data, self._ssl, max_bytes)
         came = current_time()
         if self._since is None or came - asked >= COALESCE_SECONDS:
             self._since = came
         steady = came - self._since >= COALESCE_SECONDS and not self._hurries
-        self._next_read = came + COALESCE_SECONDS if steady and len(data) < FULL_READ else -inf
+        waits = steady and len(data) < max_bytes and not self.get_extra_info("is_readable")
+        self._next_read = (came + COALESCE_SECONDS) // TICK_SECONDS * TICK_SECONDS if waits else -inf
         return data
+
+    async def _receive(self, max_bytes: int, timeout: float | None) -> bytes:  # noqa: ASYNC109 - the interface's
+        if timeout is not None:
+            return await self._stream.read(max_bytes, timeout)
+        try:  # without a scope of its own for a time-out that there is not
+            return bytes(await self._inner.receive_some(max_bytes))
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            raise httpcore2.ReadError(str(error)) from error
 
     def hurry(self) -> None:
         """Let no read wait, up to the end of this answer."""
@@ -91,7 +103,11 @@ class Coalescing(httpcore2.AsyncNetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109 - the interface's
     ) -> httpcore2.AsyncNetworkStream:
-        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        try:
+            stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except trio.Cancelled:
+            await trio.aclose_forcefully(self._inner)
+            raise
         # Inside another TLS, a proxy's, more may be buffered than can be seen from here.
         return stream if self._ssl else Coalescing(stream)
 
