@@ -1,7 +1,5 @@
 """The language model as one verb, `write`. The SDK and its exceptions end here."""
 
-import json
-from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import (
     AbstractAsyncContextManager,
@@ -10,7 +8,6 @@ from contextlib import (
     contextmanager,
     suppress,
 )
-from dataclasses import replace
 from functools import cache
 from math import inf
 from typing import Any, Protocol
@@ -20,6 +17,7 @@ import httpx2
 from anthropic import AsyncAnthropic, AsyncAPIResponse, DefaultAsyncHttpxClient
 from anyio import CancelScope, current_time, move_on_after
 
+from app.answer import Answer, Events, News
 from app.errors import (
     ClaudeAuth,
     ClaudeRequest,
@@ -29,23 +27,16 @@ from app.errors import (
     Failure,
 )
 from app.models import Tokens
+from app.network import Coalescing
 from app.offline import OfflineTransport
 from app.pace import STARTS_AT_ONCE, Pace, Turn
+from app.pool import use_pools
 from app.prompts import Prompt
 from app.settings import Settings
 from app.threads import Threads
-from app.wire import EventReader
 
 END_SECONDS = 1.0
 """How long the response of a whole answer may take to end, for its connection to serve the next call."""
-
-TOKEN_NAMES = {
-    "input": "input_tokens",
-    "output": "output_tokens",
-    "cache_read": "cache_read_input_tokens",
-    "cache_write": "cache_creation_input_tokens",
-}
-"""Our names of the kinds of tokens, and the Messages API's."""
 
 LIMITING = frozenset({429, 529})
 """The statuses by which Claude asks everybody to wait: rate limited, and overloaded."""
@@ -64,7 +55,7 @@ class Listener(Protocol):
         """The tokens of this call so far; `final`: no more will be told."""
 
     async def piece(self, text: str) -> None:
-        """A piece of the answer's text."""
+        """A piece of the answer's text: of all deltas that came together."""
 
 
 class Claude:
@@ -102,19 +93,21 @@ class Claude:
                 response = await stack.enter_async_context(self._call(prompt))
             turn.answered.set()
             listener.connected(response.headers.get("request-id"))
-            events = _Events(await stack.enter_async_context(_to_the_end(response.http_response.aiter_bytes())))
-            answer = _Answer()
+            network = response.http_response.extensions.get("network_stream")
+            events = Events(await stack.enter_async_context(_to_the_end(response.http_response.aiter_bytes())))
+            answer = Answer()
             while not answer.stopped:
                 patience.deadline = current_time() + self._timeout
                 with _failures():
-                    text = answer.read(*await events.next())
+                    told = answer.read(await events.next())
                 patience.deadline = inf
-                if answer.changed:
-                    await listener.counted(answer.tokens, final=bool(answer.stop_reason))
-                if answer.thinking:
-                    listener.thinking()
-                if text:
-                    await listener.piece(text)
+                for news in told:
+                    await _tell(listener, news)
+                if answer.broken:
+                    with _failures():
+                        raise answer.broken
+                if answer.stop_reason and isinstance(network, Coalescing):
+                    network.hurry()  # only the end is still to come
             return answer.stop_reason
 
     def _call(self, prompt: Prompt) -> AbstractAsyncContextManager[AsyncAPIResponse[Any]]:
@@ -125,6 +118,15 @@ class Claude:
             messages=_messages(prompt),
             stream=True,
         )
+
+
+async def _tell(listener: Listener, news: News) -> None:
+    if news.tokens is not None:
+        await listener.counted(news.tokens, final=news.final)
+    if news.thinking:
+        listener.thinking()
+    if news.text:
+        await listener.piece(news.text)
 
 
 def _messages(prompt: Prompt) -> Any:
@@ -149,60 +151,6 @@ async def _to_the_end(chunks: AsyncIterator[bytes]) -> AsyncIterator[AsyncIterat
         with move_on_after(seconds, shield=True), suppress(httpx2.HTTPError):
             async for _ in chunks:
                 pass
-
-
-class _Events:
-    """The events of a stream, one by one."""
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
-        self._reader = EventReader()
-        self._whole: deque[tuple[str, str]] = deque()
-
-    async def next(self) -> tuple[str, str]:
-        """Return the next event's name and data. Raises StopAsyncIteration at the end of the stream."""
-        while not self._whole:
-            self._whole.extend(self._reader.feed(await anext(self._chunks)))
-        return self._whole.popleft()
-
-
-class _Answer:
-    """What the events of one stream have said so far; `changed` and `thinking` are about the last event alone."""
-
-    def __init__(self) -> None:
-        self.tokens = Tokens()
-        self.changed = False
-        self.thinking = False
-        self.stop_reason = ""
-        self.stopped = False
-
-    def read(self, name: str, data: str) -> str:
-        """Take in one event and return the text that it brings. Raises a Failure for an `error` event."""
-        self.changed = self.thinking = False
-        match name:
-            case "content_block_delta":
-                delta = json.loads(data)["delta"]
-                self.thinking = delta["type"] == "thinking_delta"
-                text = str(delta["text"]) if delta["type"] == "text_delta" else ""
-                text.encode()  # half of a character is malformed: nothing could keep it
-                return text
-            case "message_start":
-                self.thinking = True
-                self._count(json.loads(data)["message"]["usage"])
-            case "message_delta":
-                message = json.loads(data)
-                self.stop_reason = str(message["delta"].get("stop_reason") or self.stop_reason)
-                self._count(message["usage"])
-            case "message_stop":
-                self.stopped = True
-            case "error":
-                raise _failure_in_stream(json.loads(data)["error"])
-        return ""
-
-    def _count(self, usage: dict[str, Any]) -> None:
-        told = {ours: int(usage[theirs]) for ours, theirs in TOKEN_NAMES.items() if usage.get(theirs) is not None}
-        self.tokens = replace(self.tokens, **told)
-        self.changed = True
 
 
 @contextmanager
@@ -237,19 +185,6 @@ def _failure_of_status(error: anthropic.APIStatusError) -> Failure:
     return ClaudeRequest(message or f"status {status}")
 
 
-def _failure_in_stream(error: dict[str, Any]) -> Failure:
-    message = str(error.get("message") or "no reason given")
-    match error.get("type"):
-        case "authentication_error" | "permission_error":
-            return ClaudeAuth()
-        case "invalid_request_error" | "not_found_error" | "request_too_large" | "billing_error":
-            return ClaudeRequest(message)
-        case "timeout_error":
-            return ClaudeTimeout()
-        case kind:
-            return ClaudeUnavailable(message, limiting=kind in {"rate_limit_error", "overloaded_error"})
-
-
 def _retry_after(headers: Mapping[str, str]) -> float | None:
     """Return the seconds of a `retry-after` header; the Messages API gives no dates there."""
     try:
@@ -273,6 +208,7 @@ def _client(settings: Settings) -> AsyncAnthropic:
     else:
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=STARTS_AT_ONCE)
         http_client = DefaultAsyncHttpxClient(limits=limits, timeout=httpx2.Timeout(None))
+        use_pools(http_client, idle=STARTS_AT_ONCE)
     client = AsyncAnthropic(
         api_key=settings.api_key or "none",
         base_url="http://offline.invalid" if settings.offline else settings.base_url or "https://api.anthropic.com",

@@ -139,22 +139,26 @@ class EventReader:
         self._data: list[str] = []
 
     def feed(self, chunk: bytes) -> list[tuple[str, str]]:
-        """Take in some bytes and return the events that are whole now, as (name, data). Raises UnicodeDecodeError."""
-        *lines, self._rest = (self._rest + chunk).split(b"\n")
-        return [event for event in map(self._read, lines) if event]
+        """Take in some bytes and return the events that are whole now, as (name, data).
 
-    def _read(self, line: bytes) -> tuple[str, str] | None:
-        text = line.removesuffix(b"\r").decode()
-        if not text:
-            event = (self._name, "\n".join(self._data)) if self._data else None
-            self._name, self._data = "", []
-            return event
-        field, _, value = text.partition(":")
-        if field == "event":
-            self._name = value.removeprefix(" ")
-        elif field == "data":
-            self._data.append(value.removeprefix(" "))
-        return None
+        What is no UTF-8 stands in the data as halves of characters, which cannot be encoded.
+        """
+        whole, line_end, self._rest = (self._rest + chunk).rpartition(b"\n")
+        events: list[tuple[str, str]] = []
+        if not line_end:
+            return events
+        for line in whole.decode(errors="surrogateescape").replace("\r\n", "\n").removesuffix("\r").split("\n"):
+            if not line:
+                if self._data:
+                    events.append((self._name, "\n".join(self._data)))
+                self._name, self._data = "", []
+                continue
+            field, _, value = line.partition(":")
+            if field == "data":
+                self._data.append(value.removeprefix(" "))
+            elif field == "event":
+                self._name = value.removeprefix(" ")
+        return events
 
 
 def encode_event(event: Event) -> bytes:

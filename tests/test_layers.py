@@ -9,9 +9,9 @@ import app
 
 LEVELS = """
     errors models phrases guard
-    settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace
-    snapshot queries files store offline
-    status
+    settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
+    network snapshot queries files store offline answer
+    pool status
     claude access job
     draft
     ledger
