@@ -45,7 +45,8 @@ class Pool:
         try:
             response = await connection.handle_async_request(request)
         except BaseException:
-            await self.give_back(connection)
+            with move_on_after(CLOSE_SECONDS, shield=True):
+                await self.give_back(connection)
             raise
         content = Content(cast("AsyncIterable[bytes]", response.stream), connection, self)
         return httpcore2.Response(
