@@ -11,8 +11,11 @@ from trio import current_time, sleep_until
 
 from app.chunks import Joiner
 
-COALESCE_SECONDS = 0.25
-"""How long after a read the next may come, in a steady stream: most of what an event costs is its read."""
+COALESCE_SECONDS = 0.15
+"""How long after a read the next may come, in a steady stream: most of what an event costs is its read.
+
+Two reads take a little longer than text that grows waits to be shown: then every second one is shown at once.
+"""
 
 TICK_SECONDS = 0.005
 """On multiples of this streams are read, so that one pass of the loop reads all that are due."""
