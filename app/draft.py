@@ -22,7 +22,7 @@ log = logging.getLogger("longhand.generate")
 CHECKPOINT_CHARACTERS = 4096
 """Text is kept in the store when so many characters have come, or after the setting's seconds."""
 
-PUBLISH_SECONDS = 0.25
+PUBLISH_SECONDS = 0.125
 """Growing text is shown at most this often, so that a waiting reader is not woken for each word."""
 
 UNWATCHED_SECONDS = 1.0

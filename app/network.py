@@ -11,7 +11,7 @@ from trio import current_time, sleep_until
 
 from app.chunks import Joiner
 
-COALESCE_SECONDS = 0.15
+COALESCE_SECONDS = 0.25
 """How long after a read the next may come, in a steady stream: most of what an event costs is its read.
 
 Two reads take a little longer than text that grows waits to be shown: then every second one is shown at once.
