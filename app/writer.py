@@ -77,7 +77,7 @@ class Writer:
                 else:
                     raise ClaudeStream
             except ClaudeRequest:
-                if stop_reason != WINDOW_FULL:
+                if stop_reason != WINDOW_FULL or not strand.written:
                     raise
                 await self._end_partial(strand)  # with what is written, the window is full before Claude begins
             except Failure as failure:

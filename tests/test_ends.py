@@ -183,6 +183,20 @@ async def test_a_report_that_fills_the_window_is_partial_where_no_continuation_f
         assert (await artifact(service, topic_id))["partial"] is True
 
 
+async def test_a_window_that_is_full_before_any_text_leaves_no_report_of_a_notice_alone(start: Start) -> None:
+    async with start(**QUICK) as service:
+        full = Script(text="", stop_reason="model_context_window_exceeded")
+        too_long = Script.error(400, "invalid_request_error", "prompt is too long")
+        service.claude.default = writing({"A topic": [full, too_long]})
+        topic_id = await service.topic()
+
+        await service.generate(topic_id)
+        status = await service.ended(topic_id)
+
+        assert (status["status"], status["error_code"]) == ("failed", "claude_request")
+        assert len(service.claude.calls) == 2
+
+
 # Refused.
 
 
