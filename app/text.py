@@ -186,11 +186,6 @@ class ReportText:
         texts = [str(strand.text) for strand in self.strands if strand.written]
         return "\n\n".join([self._head, *texts] if self._head else texts)
 
-    @property
-    def visible(self) -> int:
-        """How many characters readers may see."""
-        return sum(length for length, _ in self._segments())
-
     def since(self, offset: int) -> str:
         """Return what readers may see from an offset on."""
         seen, parts = 0, []
