@@ -28,6 +28,10 @@ class Access:
         self._known: OrderedDict[str, tuple[User, float]] = OrderedDict()
         self._asking: dict[str, Event] = {}
 
+    def known(self, token: str, memory: float = MEMORY_SECONDS) -> User | None:
+        """Return whose token this is, if that was known within `memory` seconds; None: ask `user`."""
+        return self._remembered(users.digest(token), memory)
+
     async def user(self, token: str, memory: float = MEMORY_SECONDS) -> User:
         """Return whose token this is, as was known within `memory` seconds. Raises Unauthorized, or DatabaseFailed."""
         sha256 = users.digest(token)

@@ -3,21 +3,26 @@
 import logging
 import os
 import traceback
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from itertools import chain
 from math import inf
+from time import time
+from typing import cast
 
 import h11
 import trio
 from hypercorn.config import Config
 from hypercorn.events import Closed, Event, RawData, Updated
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.trio import run, tcp_server
-from hypercorn.trio.task_group import TaskGroup, _handle
+from hypercorn.trio.task_group import TaskGroup
 from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import TrioSingleTask, WorkerContext
-from hypercorn.typing import AppWrapper, ASGIReceiveEvent, ASGISendEvent, Scope
 from trio.lowlevel import checkpoint
+
+from app.again import LastRequest, Reply, encode
+from app.idle import IdleTimer
+from app.inbox import GuardedTaskGroup
 
 log = logging.getLogger("longhand.server")
 
@@ -34,6 +39,7 @@ class GuardedTCPServer(TCPServer):
     - The head of an HTTP/1.1 response goes out together with what follows it at once; where the app waits before it
       sends more, the head does not wait with it.
     - An app that sends without end to a client that takes it all lets the other tasks run.
+    - A request that comes again, byte for byte, is answered as the app has offered it: as the whole way would.
     - A connection is closed that sends no whole request for the time that the configuration names; at the server's
       stop, at once.
     """
@@ -48,6 +54,8 @@ class GuardedTCPServer(TCPServer):
         self._answering = False  # whether a request is there whose response has no head yet
         self._head = b""  # the head of a response that is not sent yet
         self._together = trio.CancelScope()  # its deadline passes when the head has to go
+        self._last = LastRequest()
+        self._coming = b""  # what came in at once after the last response, while nothing else has come
         self.idle_task = self._idle = IdleTimer(self.config.keep_alive_timeout, self.context)
         try:
             async with trio.open_nursery() as self._nursery:
@@ -70,6 +78,8 @@ class GuardedTCPServer(TCPServer):
         if isinstance(event, Updated):
             self._answering = not event.idle
             self._idle.update(idle=event.idle)
+            if event.idle:
+                self._last.remember(self._coming, self._group.take_offer())
             return
         # A streaming app is cancelled when its response has ended; its connection needs its end.
         with trio.move_on_after(self.SEND_SECONDS, shield=True):
@@ -141,10 +151,53 @@ class GuardedTCPServer(TCPServer):
 
     async def _read_data(self) -> None:
         with self._idle.scope:
-            await super()._read_data()
-        if self._idle.scope.cancelled_caught:
-            await self.protocol.handle(Closed())
+            while data := await self._receive():
+                if (reply := self._answer_again(data)) is None:
+                    await self._take(data)
+                else:
+                    await self._reply(reply)
+            await self.protocol.handle(RawData(b""))
+        await self.protocol.handle(Closed())
         self._limit_what_is_left()
+
+    async def _receive(self) -> bytes:
+        """Return what has come in; nothing at the end."""
+        try:
+            return bytes(await self.stream.receive_some(self.PIECE_BYTES))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            return b""
+
+    async def _take(self, data: bytes) -> None:
+        """Take in data the whole way."""
+        self._coming = data if self._between_requests() else b""  # if more comes, it does not stand alone
+        await self.protocol.handle(RawData(data))
+
+    def _between_requests(self) -> bool:
+        """Say whether a connection stays open that has answered each of its HTTP/1.1 requests, and no more is there."""
+        http1 = self._http1()
+        return http1 is not None and http1.our_state is http1.their_state is h11.IDLE and not http1.trailing_data[0]
+
+    @property
+    def _group(self) -> GuardedTaskGroup:
+        return cast("GuardedTaskGroup", self._task_group)
+
+    def _answer_again(self, data: bytes) -> Reply | None:
+        """Return the answer to what came again, if it need not go the whole way."""
+        if data != self._last.request or self.context.terminated.is_set() or not self._between_requests():
+            return None
+        protocol = cast("H11Protocol", self.protocol.protocol)
+        if protocol.keep_alive_requests + 1 >= self.config.keep_alive_max_requests:
+            return None  # its answer says that it is the connection's last
+        if (reply := self._last.answer()) is not None:
+            protocol.keep_alive_requests += 1
+        return reply
+
+    async def _reply(self, reply: Reply) -> None:
+        self._idle.prolong()
+        await self.context.mark_request()
+        data = encode(reply, server_headers(self.config, int(time())))
+        if (sent := self._send_now(data)) < len(data):
+            await self._send_in_time(memoryview(data)[sent:])
 
     def _limit_what_is_left(self) -> None:
         # An app that waits for HTTP/2 flow control and a reader with a pipelined request would wait for ever.
@@ -166,67 +219,10 @@ class GuardedTCPServer(TCPServer):
             self._sending.cancel()
 
 
-class IdleTimer(TrioSingleTask):
-    """Ends the reads of a connection that is idle for too long, or idle when the server stops."""
-
-    def __init__(self, seconds: float, context: WorkerContext) -> None:
-        super().__init__()
-        self.scope = trio.CancelScope()
-        self._seconds = seconds
-        self._context = context
-        self._idle = True
-
-    async def restart(self, task_group: object, action: object) -> None:  # noqa: ARG002 - Hypercorn's interface
-        self.update(idle=True)
-
-    def update(self, *, idle: bool) -> None:
-        """Say whether the connection is idle."""
-        self._idle = idle
-        self.scope.deadline = trio.current_time() + self._seconds if idle else inf
-        if self._context.terminated.is_set():
-            self.stop_if_idle()
-
-    def stop_if_idle(self) -> None:
-        """End the reads, if the connection is idle: the server stops."""
-        if self._idle:
-            self.scope.cancel()
-
-
-class GuardedTaskGroup(TaskGroup):
-    """The tasks of one connection.
-
-    Promise: to tell an app that its client is gone, or its response complete, never waits for the app to read
-    the request's body, and frees whoever waits for that. So an early refusal of a large body ends.
-    """
-
-    async def spawn_app(
-        self,
-        app: AppWrapper,
-        config: Config,
-        scope: Scope,
-        send: Callable[[ASGISendEvent | None], Awaitable[None]],
-    ) -> Callable[[ASGIReceiveEvent], Awaitable[None]]:
-        inbox, outbox = trio.open_memory_channel[ASGIReceiveEvent](config.max_app_queue_size)
-
-        async def put(event: ASGIReceiveEvent) -> None:
-            if event["type"] == "http.disconnect":
-                inbox.close()
-                return
-            with suppress(trio.ClosedResourceError):
-                if event["type"] == "http.request" and not event["more_body"]:
-                    with suppress(trio.WouldBlock):
-                        inbox.send_nowait(event)
-                        return
-                await inbox.send(event)
-
-        async def receive() -> ASGIReceiveEvent:
-            try:
-                return await outbox.receive()
-            except trio.EndOfChannel:
-                return {"type": "http.disconnect"}
-
-        self.spawn(_handle, app, config, scope, receive, send, trio.to_thread.run_sync, trio.from_thread.run)
-        return put
+@lru_cache(maxsize=4)
+def server_headers(config: Config, second: int) -> list[tuple[bytes, bytes]]:  # noqa: ARG001 - the second of the date
+    """Return the headers that the server adds to each response in a second."""
+    return config.response_headers("h11")
 
 
 def install(

@@ -3,6 +3,7 @@
 import logging
 import re
 import secrets
+from functools import partial
 from time import perf_counter
 
 from anyio import move_on_after
@@ -10,6 +11,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.again import Again, Reply, offer, offered
 from app.errors import BodyTooLarge
 from app.problems import on_bug, problem_response
 
@@ -39,8 +41,8 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         given = (header(scope, b"x-request-id") or b"").decode("latin-1")
-        request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        scope["request_id"] = request_id
+        chosen = given if REQUEST_ID.fullmatch(given) else None
+        scope["request_id"] = request_id = chosen or secrets.token_hex(8)
         began = perf_counter()
         status = 0
 
@@ -49,6 +51,8 @@ class RequestMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                if inner := offered(scope):
+                    offer(scope, partial(answer_again, inner, scope["method"], raw_path(scope), chosen))
             await send(message)
 
         try:
@@ -58,10 +62,28 @@ class RequestMiddleware:
             if not status:
                 await response(scope, receive, send_with_id)
         finally:
-            if access_log.isEnabledFor(logging.INFO):
-                path, took = scope["raw_path"].decode("ascii", "replace"), (perf_counter() - began) * 1000
-                line = "%s %s %s %.1fms request_id=%s"
-                access_log.info(line, scope["method"], path, status or "-", took, request_id)
+            log_request(scope["method"], raw_path(scope), status, began, request_id)
+
+
+def answer_again(inner: Again, method: str, path: str, chosen: str | None) -> Reply | None:
+    """Answer a request once more, with all that the middleware adds to it."""
+    began = perf_counter()
+    if (reply := inner()) is None:
+        return None
+    request_id = chosen or secrets.token_hex(8)
+    log_request(method, path, reply.status, began, request_id)
+    return reply._replace(headers=[*reply.headers, (b"x-request-id", request_id.encode())])
+
+
+def raw_path(scope: Scope) -> str:
+    path: bytes = scope["raw_path"]
+    return path.decode("ascii", "replace")
+
+
+def log_request(method: str, path: str, status: int, began: float, request_id: str) -> None:
+    if access_log.isEnabledFor(logging.INFO):
+        took = (perf_counter() - began) * 1000
+        access_log.info("%s %s %s %.1fms request_id=%s", method, path, status or "-", took, request_id)
 
 
 class BodyMiddleware:

@@ -5,7 +5,11 @@ import json
 from functools import cached_property
 from typing import Any
 
-from app.models import Generation, Phase, StatusName, Topic, TopicId, now
+from app.again import Header
+from app.models import Generation, Phase, StatusName, Topic, TopicId, UserId, now
+
+POLL_SECONDS = 2
+"""What a client is told to wait between two polls of something unfinished."""
 
 
 class Snapshot:
@@ -43,6 +47,24 @@ class Snapshot:
     def etag(self) -> str:
         """A strong entity tag, with its quotes: the same if and only if the body is the same."""
         return f'"{hashlib.sha256(self.body).hexdigest()[:32]}"'
+
+    @cached_property
+    def headers(self) -> tuple[Header, ...]:
+        """The headers of an answer without a body."""
+        unfinished = self.status.unfinished
+        caching = (b"cache-control", b"no-store" if unfinished else b"no-cache")
+        later = ((b"retry-after", b"%d" % POLL_SECONDS),) if unfinished else ()
+        return (b"etag", self.etag.encode()), caching, *later
+
+    @cached_property
+    def headers_with_body(self) -> tuple[Header, ...]:
+        """The headers of an answer that is the status."""
+        return *self.headers, (b"content-length", b"%d" % len(self.body)), (b"content-type", b"application/json")
+
+    @property
+    def owner(self) -> UserId | None:
+        """Whose generation it is; None where nothing was ever generated."""
+        return self.generation.user_id if self.generation else None
 
     @property
     def document(self) -> dict[str, Any]:

@@ -49,10 +49,14 @@ class StatusMap:
         """Return the status of a topic that was completed lately, without its plan; None: the store knows."""
         return self._completed.get(topic_id)
 
+    def known(self, topic_id: TopicId) -> Snapshot | None:
+        """Return the live status of a topic, or that of one that was completed lately; None: the store knows."""
+        return self._entries.get(topic_id) or self._completed.get(topic_id)
+
     def owner(self, topic_id: TopicId) -> UserId | None:
         """Return whose topic it is that has a live status."""
         entry = self._entries.get(topic_id)
-        return entry.generation.user_id if entry and entry.generation else None
+        return entry.owner if entry else None
 
     def mark_queued(self, generation: Generation) -> None:
         self._put(generation)

@@ -23,7 +23,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from app.guard import GuardedTaskGroup, GuardedTCPServer, install
+from app.guard import GuardedTCPServer, install
+from app.inbox import GuardedTaskGroup
 
 GRACE_SECONDS = 3.0
 KEEP_ALIVE_SECONDS = Config.keep_alive_timeout

@@ -8,9 +8,9 @@ import pytest
 import app
 
 LEVELS = """
-    errors models phrases guard
-    settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
-    network snapshot queries files store offline answer
+    errors models phrases again idle
+    inbox settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
+    network guard snapshot queries files store offline answer
     pool status
     claude access job
     draft
@@ -37,8 +37,8 @@ DOORS = {
         {"start_soon", "create_task_group", "open_nursery"},
         {"runner", "generate", "server", "guard", "write", "bench"},
     ),
-    # Guard enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words.
-    "enters a thread": ({"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"}, {"threads", "guard", "bench"}),
+    # Inbox enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words.
+    "enters a thread": ({"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"}, {"threads", "inbox", "bench"}),
     "imports the SDK": ({"anthropic"}, {"claude", "bench"}),
     # Main tells of the first access token; write shows progress and may put the report on standard output.
     "prints": ({"print", "stdout", "stderr"}, {"cli", "main", "write", "bench"}),

@@ -12,10 +12,15 @@ LARGEST_ID = 2**63 - 1
 
 async def current_user(request: Request, memory: float = MEMORY_SECONDS) -> User:
     """Return who asks, as was known within so many seconds. Raises Unauthorized."""
+    return await request.state["access"].user(bearer(request), memory)
+
+
+def bearer(request: Request) -> str:
+    """Return the access token of a request. Raises Unauthorized where there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized
-    return await request.state["access"].user(token.strip(), memory)
+    return token.strip()
 
 
 async def owned_topic(request: Request) -> Topic:
@@ -28,10 +33,15 @@ async def owned_topic(request: Request) -> Topic:
     return topic
 
 
-def check_owner(user: User, owner: UserId) -> None:
-    """Raises NotFound for what belongs to somebody else: it answers as what does not exist. Admins see everything."""
-    if owner != user.id and not user.is_admin:
+def check_owner(user: User, owner: UserId | None) -> None:
+    """Raises NotFound for what belongs to somebody else: it answers as what does not exist."""
+    if not owns(user, owner):
         raise NotFound
+
+
+def owns(user: User, owner: UserId | None) -> bool:
+    """Whether what belongs to `owner` is there for a user. Admins see everything."""
+    return owner == user.id or user.is_admin
 
 
 def topic_id(request: Request) -> TopicId:

@@ -12,9 +12,10 @@ from app.models import Mode, Order, StatusName, TopicId, User
 from app.queries.acceptance import Accepted, Key
 from app.routes.auth import current_user, owned_topic
 from app.routes.body import Body, Text, body, pointer
-from app.routes.resource import Request, answer, resource
-from app.routes.status import POLL_SECONDS, look, status_response
+from app.routes.resource import Request, answer, resource, respond
+from app.routes.status import look, status_reply
 from app.routes.topics import Plan, Title
+from app.snapshot import POLL_SECONDS
 
 BARE_KEY = re.compile(r"[\x21\x23-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
@@ -62,7 +63,7 @@ async def cancel_generation(request: Request) -> Response:
     if snapshot.status is StatusName.IDLE:
         raise NothingToCancel
     heard = was_under_way and (snapshot.status.unfinished or snapshot.status is StatusName.CANCELLED)
-    return status_response(snapshot, None, 202 if heard else 200)
+    return respond(status_reply(snapshot, None, 202 if heard else 200))
 
 
 def accepted(this: Accepted) -> Response:

@@ -9,6 +9,7 @@ from starlette.requests import Request as StarletteRequest
 from starlette.responses import Response
 from starlette.routing import Route
 
+from app.again import Reply
 from app.state import State
 
 Request = StarletteRequest[State]
@@ -43,6 +44,13 @@ def resource(path: str, **handlers: Handler) -> Route:
 def answer(data: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Answer `{"data": …}`."""
     return json_response({"data": data}, status, headers)
+
+
+def respond(reply: Reply) -> Response:
+    """Answer a reply as it is."""
+    response = Response(reply.body, reply.status)
+    response.raw_headers = list(reply.headers)
+    return response
 
 
 def listing(data: Sequence[object], next_cursor: str | None) -> Response:

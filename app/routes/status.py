@@ -1,21 +1,23 @@
 """The status of a topic: poll, conditional poll, long poll, history."""
 
 import re
+from functools import partial
 
 from anyio import Event, move_on_after
 from starlette.responses import Response
 
+from app.access import Access
+from app.again import Reply, offer
 from app.errors import Invalid, NotFound
 from app.models import TopicId, User
 from app.queries import generations
-from app.routes.auth import check_owner, current_user, owned_topic, topic_id
+from app.routes.auth import bearer, check_owner, current_user, owned_topic, owns, topic_id
 from app.routes.paging import page
-from app.routes.resource import Request, listing, resource
+from app.routes.resource import Request, listing, resource, respond
 from app.snapshot import Snapshot
+from app.status import StatusMap
 
 MAX_WAIT = 60
-POLL_SECONDS = 2
-"""What a client is told to wait between two polls of something unfinished."""
 
 PREFER_WAIT = re.compile(r"(?:^|[,;])\s*wait\s*=\s*\"?(\d{1,9})\"?\s*(?=$|[,;])", re.IGNORECASE)
 """The preference `wait` of RFC 7240."""
@@ -28,7 +30,18 @@ async def get_status(request: Request) -> Response:
     snapshot = await look(request, user, topic_id(request))
     if seconds and known is not None and matches(known, snapshot.etag):
         snapshot = await wait_for_change(request, user, snapshot, seconds)
-    return status_response(snapshot, known)
+    if not seconds:
+        access, statuses = request.state["access"], request.state["statuses"]
+        offer(request.scope, partial(look_again, access, statuses, bearer(request), snapshot.topic_id, known))
+    return respond(status_reply(snapshot, known))
+
+
+def look_again(access: Access, statuses: StatusMap, token: str, topic_id: TopicId, known: str | None) -> Reply | None:
+    """Answer a status once more; None where the store has to be asked, for the caller or for the status."""
+    user, snapshot = access.known(token), statuses.known(topic_id)
+    if user is None or snapshot is None or not owns(user, snapshot.owner):
+        return None
+    return status_reply(snapshot, known)
 
 
 async def list_generations(request: Request) -> Response:
@@ -47,9 +60,8 @@ async def list_generations(request: Request) -> Response:
 async def look(request: Request, user: User, topic_id: TopicId) -> Snapshot:
     """Return a topic's status: the live one, or else what the store says. Raises NotFound."""
     statuses = request.state["statuses"]
-    known = statuses.get(topic_id) or statuses.completed(topic_id)
-    if known is not None and known.generation is not None:
-        check_owner(user, known.generation.user_id)
+    if (known := statuses.known(topic_id)) is not None:
+        check_owner(user, known.owner)
         return known
     found = await request.state["store"].read(generations.topic_and_latest, topic_id)
     if found is None:
@@ -72,14 +84,11 @@ async def wait_for_change(request: Request, user: User, known: Snapshot, seconds
     return snapshot
 
 
-def status_response(snapshot: Snapshot, known: str | None, code: int = 200) -> Response:
+def status_reply(snapshot: Snapshot, known: str | None, code: int = 200) -> Reply:
     """Answer a status, or 304 where the caller's `If-None-Match` says that it is known."""
-    headers = {"ETag": snapshot.etag, "Cache-Control": "no-store" if snapshot.status.unfinished else "no-cache"}
-    if snapshot.status.unfinished:
-        headers["Retry-After"] = str(POLL_SECONDS)
     if known is not None and matches(known, snapshot.etag):
-        return Response(status_code=304, headers=headers)
-    return Response(snapshot.body, code, headers, media_type="application/json")
+        return Reply(304, snapshot.headers, b"")
+    return Reply(code, snapshot.headers_with_body, snapshot.body)
 
 
 def matches(if_none_match: str, etag: str) -> bool:
