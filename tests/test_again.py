@@ -56,7 +56,7 @@ class Client:
         self.app = app
         self.stream = stream
         self.stop = stop
-        self._received = b""
+        self._received = bytearray()
 
     async def send(self, *pieces: bytes) -> None:
         """Send pieces, each once the server has done with the one before what it can."""
@@ -75,7 +75,8 @@ class Client:
     async def _take(self, length: int) -> bytes:
         while len(self._received) < length:
             await self._receive()
-        taken, self._received = self._received[:length], self._received[length:]
+        taken = bytes(self._received[:length])
+        del self._received[:length]
         return taken
 
     async def _receive(self) -> None:

@@ -13,7 +13,7 @@ from app.queries import artifacts, generations, texts
 from app.routes.auth import current_user, topic_id
 from app.routes.resource import Request, resource
 from app.routes.status import look
-from app.routes.streams import RETRY, Flags, encoded, event, event_id, events_of, flags, reader, stream
+from app.routes.streams import RETRY, Flags, Reader, encoded, event, event_id, events_of, flags, stream
 from app.snapshot import Snapshot
 
 TEXT_CHARACTERS = 65_536
@@ -67,12 +67,14 @@ class TopicSource:
     def __init__(self, request: Request, topic_id: TopicId, position: Position, flags: Flags) -> None:
         self.mark = position
         self._request = request
+        self._statuses = request.state["statuses"]
+        self._reader = Reader(request)
         self._topic_id = topic_id
         self._with_text = "text" in flags
         self._shown: str | None = None
 
     def next_change(self) -> Event:
-        return self._request.state["statuses"].next_change(self._topic_id)
+        return self._statuses.next_change(self._topic_id)
 
     async def step(self) -> bytes | None:
         snapshot = None if self.mark.done else await self._look()
@@ -89,23 +91,34 @@ class TopicSource:
         return None
 
     async def _news(self, snapshot: Snapshot) -> bytes:
-        """Return one event that brings the reader further, if there is one."""
-        generation = snapshot.generation
+        """Return what brings the reader further, if there is anything: the status if it has changed, and text.
+
+        Both go together where the text is at hand: a send costs more than what it sends.
+        """
+        generation, status = snapshot.generation, b""
         if generation and generation.id != self.mark.generation_id:
             self.mark = Position(generation.id, 0)
         if snapshot.etag != self._shown:
             self._shown = snapshot.etag
-            return event("status", snapshot.json, self.mark)
-        offset = self.mark.offset
-        text = await text_since(self._request, generation, offset) if generation and self._with_text else ""
+            status = event("status", snapshot.json, self.mark)
+        if generation is None or not self._with_text:
+            return status
+        live = self._statuses.text(generation)
+        if live is not None:
+            return status + self._text(live.since(self.mark.offset)[:TEXT_CHARACTERS])
+        return status or self._text(await kept_text(self._request, generation, self.mark.offset))
+
+    def _text(self, text: str) -> bytes:
+        """Return the event that tells of what comes next of the text; nothing where there is none."""
         if not text:
             return b""
-        self.mark = replace(self.mark, offset=offset + len(text))
+        offset = self.mark.offset
+        self.mark = Position(self.mark.generation_id, offset + len(text))
         return event("text", encoded({"offset": offset, "text": text}), self.mark)
 
     async def _look(self) -> Snapshot | None:
         """Return the status of the generation that the reader is in, or else of the newest; None: there is no more."""
-        user = await reader(self._request)
+        user = await self._reader.user()
         try:
             newest = await look(self._request, user, self._topic_id) if user else None
         except NotFound:
@@ -120,12 +133,9 @@ class TopicSource:
         return Snapshot(self._topic_id, earlier)
 
 
-async def text_since(request: Request, generation: Generation, offset: int) -> str:
-    """Return what readers may see of a report from an offset on, at most one event's worth."""
+async def kept_text(request: Request, generation: Generation, offset: int) -> str:
+    """Return what is kept of a report that is not being written, from an offset on, at most one event's worth."""
     store, end = request.state["store"], offset + TEXT_CHARACTERS
-    live = request.state["statuses"].text(generation)
-    if live is not None:
-        return live.since(offset)[:TEXT_CHARACTERS]
     if generation.status is StatusName.COMPLETED:
         return (await store.read(artifacts.report_text, generation.id) or "")[offset:end]
     if generation.artifact_id is not None:

@@ -12,7 +12,7 @@ from app.models import TopicId, User, UserId
 from app.queries import generations
 from app.routes.auth import current_user
 from app.routes.resource import Request, resource
-from app.routes.streams import RETRY, encoded, event, event_id, events_of, flags, id_line, reader, stream
+from app.routes.streams import RETRY, Reader, encoded, event, event_id, events_of, flags, id_line, stream
 from app.snapshot import Snapshot, topic_document
 
 LIST_SECONDS = 0.25
@@ -40,6 +40,7 @@ class ListSource:
 
     def __init__(self, request: Request, owner: UserId | None, known: Mark | None) -> None:
         self._request = request
+        self._reader = Reader(request)
         self._feed = request.state["statuses"].feed
         self._owner = owner
         self._known = known
@@ -52,7 +53,7 @@ class ListSource:
     async def step(self) -> bytes | None:
         if self._pause:
             await sleep(LIST_SECONDS)  # what comes together goes together
-        user = await reader(self._request)
+        user = await self._reader.user()
         if user is None:
             return None
         self._owner = _owner(user)

@@ -13,7 +13,7 @@ from starlette.types import Message, Send
 from app.errors import DatabaseFailed, Invalid, Unauthorized
 from app.guard import GuardedTCPServer
 from app.models import User
-from app.routes.auth import current_user
+from app.routes.auth import bearer
 from app.routes.body import pointer
 from app.routes.resource import Request
 from app.status import StatusMap
@@ -71,11 +71,16 @@ class EventStream(StreamingResponse):
     stream's window stays closed.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], http_version: str) -> None:
         super().__init__(events, headers=HEADERS)
         self._events = events
+        self._limited = http_version.startswith("1")
 
     async def stream_response(self, send: Send) -> None:
+        if self._limited:  # by the guard
+            async with aclosing(self._events):
+                await super().stream_response(send)
+            return
         with CancelScope() as scope:
 
             async def send_in_time(message: Message) -> None:
@@ -134,18 +139,25 @@ def encoded(data: Mapping[str, Any]) -> bytes:
     return json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-async def reader(request: Request) -> User | None:
-    """Return who reads; None when the token holds no longer."""
-    try:
-        return await current_user(request, TOKEN_SECONDS)
-    except Unauthorized:
-        return None
+class Reader:
+    """Who reads a stream."""
+
+    def __init__(self, request: Request) -> None:
+        self._access = request.state["access"]
+        self._token = bearer(request)
+
+    async def user(self) -> User | None:
+        """Return who reads; None when the token holds no longer."""
+        try:
+            return await self._access.user(self._token, TOKEN_SECONDS)
+        except Unauthorized:
+            return None
 
 
 def stream(request: Request, events: AsyncGenerator[bytes, None]) -> Response:
     """Answer with a stream; HEAD gets its headers and starts nothing."""
     if request.method != "HEAD":
-        return EventStream(events)
+        return EventStream(events, request.scope["http_version"])
     response = Response(headers=HEADERS)
     del response.headers["content-length"]  # a stream has none
     return response
