@@ -73,6 +73,21 @@ def check_run(run: dict[str, Any], calls: int) -> None:
         assert 0 <= run[kind]["p50"] <= run[kind]["p90"] <= run[kind]["p99"] <= run[kind]["max"]
 
 
+async def test_a_server_with_a_past_is_measured(tmp_path: Path) -> None:
+    arguments = ("bench", "--topics", "30", "--probe-seconds", "0.2", "--json", "found.json")
+
+    code, process = await longhand(*arguments, cwd=tmp_path, variables={"TMPDIR": str(tmp_path)})
+
+    assert code == 0, process.errors
+    assert "list p99, 30 topics" in process.output
+    found = json.loads(contents(tmp_path)["found.json"])["probes"]["topics"]
+    assert found["topics"] == 30
+    assert found["longhand_start"] > 0
+    assert found["empty_start"] > 0
+    assert found["longhand"]["list"]["count"] > 0
+    assert found["longhand"]["status"]["count"] > 0
+
+
 async def test_ctrl_c_ends_every_process_and_leaves_nothing(tmp_path: Path) -> None:
     arguments = ("bench", "--reports", "2", "--readers", "0", "--seconds", "60")
     async with started(*arguments, cwd=tmp_path, variables={"TMPDIR": str(tmp_path)}) as process:

@@ -141,6 +141,19 @@ def of_probes(probes: Document) -> list[Figure]:
         run = probes["submits"]["longhand"]
         rate = per_second(run["accepted"], run["seconds"])
         listed.append(Figure("submits", "submits per second", rate, "", more_is_better=True, target=TARGET_SUBMITS))
+    if "topics" in probes:
+        listed += of_past(probes["topics"])
+    return listed
+
+
+def of_past(found: Document) -> list[Figure]:
+    """Return the figures of a server whose database has a past."""
+    many = f"{found['topics']:,} topics"
+    listed = [Figure("start", f"start with {many}", found["longhand_start"], "s", baseline=found["empty_start"])]
+    for kind in ("list", "status"):
+        run = found["longhand"][kind]
+        listed += [Figure(f"{kind}_{name}", f"{kind} {name}, {many}", run[name], "ms") for name in ("p50", "p99")]
+        listed.append(Figure(f"{kind}_cpu", f"CPU per {kind}", micros(run["cpu_seconds"], run["count"]), "µs"))
     return listed
 
 

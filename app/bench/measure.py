@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from app import __version__
@@ -14,6 +15,7 @@ from app.bench.options import ADMIN_TOKEN, Options
 from app.bench.processes import Child, Cores, choose_cores, make_certificate, running
 from app.bench.stats import summarise
 from app.bench.text import make_text
+from app.directory import DATABASE
 
 Document = dict[str, Any]
 Tell = Callable[[str, float], None]
@@ -38,13 +40,15 @@ class Bench:
         """Run the stand-in, and give its URL."""
         chosen = {name: getattr(self.options, name) for name in ("events", "seconds", "characters")}
         job = {**chosen, "cert": str(self.certificate) if self.certificate else None, **changed}
-        async with self._child("stand-in", "standin", json.dumps(job)) as child:
+        async with self.child("stand-in", "standin", json.dumps(job)) as child:
             yield child, (await child.message())["url"]
 
     @asynccontextmanager
-    async def server(self, claude_url: str, **variables: object) -> AsyncIterator[tuple[Child, str]]:
+    async def server(
+        self, claude_url: str, data: Path | None = None, /, **variables: object
+    ) -> AsyncIterator[tuple[Child, str]]:
         """Run the real server in front of Claude or the stand-in, in a data directory of its own; give its URL."""
-        data = self.directory / f"data-{len(list(self.directory.iterdir()))}"
+        data = data or self.directory / f"data-{len(list(self.directory.iterdir()))}"
         environment = {**self._to_claude(claude_url), **self._limits(), **{k: str(v) for k, v in variables.items()}}
         arguments = ["app", "serve", "--bind", "127.0.0.1:0", "--data-dir", str(data)]
         async with running("server", arguments, self.directory, environment, self.cores.server) as child:
@@ -67,7 +71,7 @@ class Bench:
 
     async def load(self, module: str, job: Document, step: str, seconds: float) -> Document:
         """Run a load to its end and return its result; meanwhile say how far it is."""
-        async with self._child("load", module, json.dumps(job)) as child:
+        async with self.child("load", module, json.dumps(job)) as child:
             self.tell(step, 0.0)
             while "result" not in (message := await child.message()):
                 self.tell(step, min(message["seconds"] / seconds, 1.0))
@@ -76,7 +80,7 @@ class Bench:
             return result
 
     @asynccontextmanager
-    async def _child(self, name: str, module: str, job: str) -> AsyncIterator[Child]:
+    async def child(self, name: str, module: str, job: str) -> AsyncIterator[Child]:
         arguments = [f"app.bench.{module}", job]
         async with running(name, arguments, self.directory, self.environment, self.cores.others) as child:
             yield child
@@ -91,7 +95,8 @@ class Bench:
         """Return the settings that let all reports run at once."""
         room = str(self.options.reports + 10_000)
         names = ("LONGHAND_MAX_CONCURRENT", "LONGHAND_MAX_QUEUED", "LONGHAND_MAX_PER_USER")
-        return dict.fromkeys(names, room) | {"LONGHAND_ADMIN_TOKEN": ADMIN_TOKEN, "LONGHAND_DRAIN_SECONDS": "0"}
+        limits = dict.fromkeys(names, room) | {"LONGHAND_ADMIN_TOKEN": ADMIN_TOKEN, "LONGHAND_DRAIN_SECONDS": "0"}
+        return limits | ({"LONGHAND_MAX_CONCURRENT": str(at_once)} if (at_once := self.options.concurrent) else {})
 
 
 async def run(options: Options, environment: Mapping[str, str], directory: Path, tell: Tell) -> Document:
@@ -112,7 +117,7 @@ async def run(options: Options, environment: Mapping[str, str], directory: Path,
     if options.whole:
         found["runs"]["longhand"] = await burst(bench, "longhand")
     for name in options.probes:
-        found["probes"][name] = await probe(bench, name)
+        found["probes"][name] = await (past(bench) if name == "topics" else probe(bench, name))
     return found
 
 
@@ -165,6 +170,27 @@ async def probe(bench: Bench, name: str) -> Document:
         async with bench.bare() as (child, url):
             job |= {"url": url, "pid": child.pid, "probe": "bare"}
             found["bare"] = await bench.load("probes", job, f"{name}, bare app", seconds)
+    return found
+
+
+async def past(bench: Bench) -> Document:
+    """Measure a server whose database has a past, and how long one without takes to start."""
+    data, many = bench.directory / "past", bench.options.topics
+    bench.tell("filling the database", 0.0)
+    async with bench.child("past", "past", json.dumps({"database": str(data / DATABASE), "topics": many})) as child:
+        await child.message()
+    bench.tell("filling the database", 1.0)
+    job: Document = {"token": ADMIN_TOKEN, "seconds": bench.options.probe_seconds, "probe": "topics", "topics": many}
+    found: Document = {"topics": many}
+    for name, directory in (("empty", None), ("longhand", data)):
+        began = monotonic()
+        async with bench.server("http://127.0.0.1:9", directory) as (child, url):
+            found[f"{name}_start"] = monotonic() - began
+            if directory:
+                step = f"{many:,} topics"
+                found["longhand"] = await bench.load(
+                    "probes", {**job, "url": url, "pid": child.pid}, step, job["seconds"]
+                )
     return found
 
 

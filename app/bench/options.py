@@ -30,13 +30,15 @@ class Options:
     wakeups: bool = False
     streams: bool = False
     submits: bool = False
+    topics: int = 0
+    concurrent: int | None = None
     probe_seconds: float = 5.0
     short: bool = False
 
     @property
     def probes(self) -> tuple[str, ...]:
         """The further measurements that are asked for; without any, the reports are measured."""
-        return tuple(name for name in ("hot", "wakeups", "streams", "submits") if getattr(self, name))
+        return tuple(name for name in ("hot", "wakeups", "streams", "submits", "topics") if getattr(self, name))
 
     @property
     def whole(self) -> bool:

@@ -6,6 +6,7 @@ Each gives its result as one line of JSON.
 """
 
 import json
+import random
 import sys
 from collections.abc import Awaitable, Callable
 from time import monotonic
@@ -14,7 +15,7 @@ from typing import Any
 import trio
 
 from app.bench.child import Job, end_with_parent, tell
-from app.bench.client import Connection, Lockstep, Site
+from app.bench.client import Answer, Connection, Lockstep, Site
 from app.bench.load import PLAN, Load
 from app.bench.meter import Meter
 from app.bench.stats import summarise
@@ -35,6 +36,7 @@ class Probe:
         self.meter = Meter(job["pid"])
         self.seconds = float(job["seconds"])
         self.rate = float(job.get("polls", 0))
+        self.topic_count = int(job.get("topics", 0))
         self.load = Load(Job(job["url"], job["token"], job["pid"]), self.site, self.meter)
 
     async def hot(self) -> Result:
@@ -57,6 +59,32 @@ class Probe:
         took, used = monotonic() - began, self.meter.cpu() - cpu
         lockstep.close()
         return {"requests": answered, "seconds": took, "cpu_seconds": used, "connections": CONNECTIONS}
+
+    async def topics(self) -> Result:
+        """Go through the list of topics page by page, and look at the statuses of any, one after the other."""
+        lockstep, choose = Lockstep(self.site, 1), random.Random(1)  # noqa: S311 - any will do
+
+        def page(answer: Answer | None) -> str:
+            cursor = json.loads(answer.body)["next_cursor"] if answer else None
+            return f"/api/topics?cursor={cursor}" if cursor else "/api/topics"
+
+        def status(_: Answer | None) -> str:
+            return f"/api/topics/{choose.randint(1, self.topic_count)}/status"
+
+        found = {"list": self._one_by_one(lockstep, page), "status": self._one_by_one(lockstep, status)}
+        lockstep.close()
+        return found
+
+    def _one_by_one(self, lockstep: Lockstep, path: Callable[[Answer | None], str]) -> Result:
+        took: list[float] = []
+        answer: Answer | None = None
+        cpu, began = self.meter.cpu(), monotonic()
+        while monotonic() - began < self.seconds / 2:
+            asked, request = monotonic(), self.site.request("GET", path(answer))
+            [answer] = lockstep.round([request])
+            assert answer.status == 200
+            took.append(monotonic() - asked)
+        return {**summarise(took), "cpu_seconds": self.meter.cpu() - cpu}
 
     async def polls(self) -> Result:
         """Poll at a steady rate while nothing else runs."""

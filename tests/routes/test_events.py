@@ -26,7 +26,7 @@ from tests.claude import BEFORE_HEADERS, BEFORE_MESSAGE, Fault, Script, continui
 from tests.conftest import Start
 from tests.events import Event, Reader, list_reader, status_reader
 from tests.reports import plan, report, sentences, status_when, whole, writing
-from tests.routes.client import add_token, pointers, problem
+from tests.routes.client import add_token, connect, pointers, problem
 from tests.routes.streams import HALF, HEADERS, TEXT, completed, held_halfway, names, shown_halfway
 from tests.service import ADMIN_TOKEN, Service, locked_database, logged
 
@@ -142,6 +142,21 @@ async def test_the_pieces_join_to_exactly_the_report_that_is_downloaded(service:
     assert downloaded == TEXT
     assert live.text == late.text == downloaded
     assert names(events).count("text") > 5
+
+
+async def test_the_status_and_the_text_at_hand_come_in_one_piece(service: Service) -> None:
+    topic_id = await shown_halfway(service)
+    request = f"GET /api/topics/{topic_id}/status/stream?text=1 HTTP/1.1\r\nHost: here\r\n"
+
+    async with await connect(service) as stream:
+        await stream.send_all(f"{request}Authorization: Bearer {ADMIN_TOKEN}\r\n\r\n".encode())
+        received = b""
+        with trio.fail_after(10):
+            while b"event: text" not in received:
+                received += await stream.receive_some()
+
+    piece = next(chunk for chunk in received.split(b"\r\n") if b"event: status" in chunk)
+    assert b"event: text" in piece
 
 
 async def test_offsets_count_code_points(service: Service) -> None:
