@@ -15,7 +15,7 @@ from app.draft import PUBLISH_SECONDS
 from app.errors import DatabaseFailed
 from app.models import TopicId
 from app.queries.users import digest
-from app.routes.events import NOWHERE, TopicSource
+from app.routes.events import NOWHERE, TEXT_CHARACTERS, TopicSource
 from app.routes.resource import Request
 from app.routes.streams import QUIET_SECONDS, TOKEN_SECONDS, events_of
 from app.runner import INSIST_SECONDS
@@ -177,6 +177,21 @@ async def test_a_long_text_comes_in_several_events(service: Service) -> None:
     events = await status_reader(service, topic_id).visit()
 
     assert names(events) == ["status", "text", "text", "done"]
+
+
+async def test_a_long_text_comes_in_several_events_while_it_is_written_too(service: Service) -> None:
+    service.claude.script(Script(text="x" * 100_000, hold=trio.Event(), hold_at=39))
+    topic_id = await service.topic()
+    await service.generate(topic_id)
+    await service.wait_for_characters(topic_id, 90_000)
+
+    reader = status_reader(service, topic_id)
+    async with reader.connected():
+        await reader.until_text(90_000)
+
+    texts = [event.data["text"] for event in reader.events if event.name == "text"]
+    assert len(texts) > 1
+    assert max(map(len, texts)) == TEXT_CHARACTERS
 
 
 # Coming back.
