@@ -6,7 +6,7 @@ import unicodedata
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from anyio import fail_after
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
 from app.errors import Invalid, MalformedJson, MalformedRequest, RequestTimeout, UnsupportedMediaType
@@ -23,6 +23,10 @@ MAX_FIELDS = 100
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but newline and tab, and halves of characters."""
+
+REFUSED = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+PLAIN, SOLID = f"[^{REFUSED}]*", rf"[^\s{REFUSED}]"
+"""Characters that a text may have, and one that is not trimmed, as the description of the API says it."""
 
 MARKS = b"\1" * 31
 """More combining marks in a row than the Stream-Safe Text Format of UAX #15 has; sorting them takes quadratic time."""
@@ -52,8 +56,12 @@ def _language(value: str) -> str:
     return value
 
 
-Text = Annotated[str, BeforeValidator(_clean)]
-Language = Annotated[Text, AfterValidator(_language)]
+Text = Annotated[str, BeforeValidator(_clean), Field(json_schema_extra={"pattern": f"^{PLAIN}$"})]
+Language = Annotated[
+    Text,
+    AfterValidator(_language),
+    Field(json_schema_extra={"pattern": f"^{LANGUAGE.pattern}$", "maxLength": 35, "examples": ["ko", "en-GB"]}),
+]
 
 
 class Body(BaseModel):
