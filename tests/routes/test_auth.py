@@ -13,7 +13,7 @@ from tests.claude import Script
 from tests.routes.client import add_token, problem
 from tests.service import ADMIN_TOKEN, Service
 
-PUBLIC = {"/healthz", "/readyz"}
+PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/docs"}
 BEYOND = 2**62
 """An id that nothing has."""
 
