@@ -52,15 +52,15 @@ def failures(operation: Operation, refs: Refs, *, with_id: bool) -> Iterator[tup
     for kind in sorted(problems_of(operation, with_id=with_id), key=lambda kind: (kind.status, kind.code)):
         by_status.setdefault(kind.status, []).append(kind)
     for status, kinds in by_status.items():
-        yield str(status), _failure(status, kinds, refs)
+        yield str(status), _failure(kinds, refs)
 
 
-def _failure(status: int, kinds: Sequence[type[Problem]], refs: Refs) -> dict[str, Any]:
+def _failure(kinds: Sequence[type[Problem]], refs: Refs) -> dict[str, Any]:
     """Describe the problems of one status."""
     always = [HEADERS[kind] for kind in kinds if kind in HEADERS]
     if all(kind.retry_after for kind in kinds):
         always.append("Retry-After")
-    own: Schema = {"properties": {"status": {"const": status}, "code": {"enum": [kind.code for kind in kinds]}}}
+    own: Schema = {"properties": {"code": {"type": "string", "enum": [kind.code for kind in kinds]}}}
     cases = [
         {"if": {"properties": {"code": {"const": kind.code}}}, "then": {"required": EXTENSIONS[kind]}}
         for kind in kinds
