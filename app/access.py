@@ -10,7 +10,8 @@ from app.queries import users
 from app.store import Store
 
 MEMORY_SECONDS = 1.0
-"""How long a token is taken as valid without asking the store; a revoked one starts nothing after this."""
+"""How long a token is taken as valid without asking the store; a revoked or expired one starts nothing
+after this."""
 
 MEMORY_SIZE = 10_000
 
@@ -18,7 +19,8 @@ MEMORY_SIZE = 10_000
 class Access:
     """Resolves access tokens to users.
 
-    Promises: a token that was revoked, by this process or another, is refused `memory` seconds later at the latest;
+    Promises: a token that was revoked, by this process or another, or has expired, is refused `memory` seconds later at
+    the latest;
     unknown tokens are not remembered, so guessing fills no memory; who asks for a token that is being looked up waits
     for the answer instead of asking the store as well.
     """

@@ -19,7 +19,7 @@ from app.access import MEMORY_SECONDS
 from app.directory import DATABASE, make_directory
 from app.errors import LonghandError, StartError, expected
 from app.main import environment
-from app.models import TokenId
+from app.models import Token, TokenId, later, now
 from app.queries import users
 from app.server import load_config, serve_until_signal
 from app.settings import Settings, load_settings
@@ -145,8 +145,9 @@ def token() -> None:
 @token.command("add")
 @click.argument("name")
 @click.option("--label", default="", help="What the token is for.")
+@click.option("--days", type=click.IntRange(1, 36_500), help="When it ends by itself.", show_default="never")
 @DATA_DIR
-def add_token(name: str, label: str, data_dir: Path | None) -> None:
+def add_token(name: str, label: str, days: int | None, data_dir: Path | None) -> None:
     """Print a further access token for the user NAME, as the last line."""
     if label in users.OUR_LABELS:
         raise click.BadParameter("this label is Longhand's own; choose another", param_hint="--label")
@@ -155,7 +156,7 @@ def add_token(name: str, label: str, data_dir: Path | None) -> None:
     def add(db: Database) -> bool:
         owner = users.user_named(db, name)
         if owner:
-            users.add_token(db, owner.id, fresh, label)
+            users.add_token(db, owner.id, fresh, label, later(days * 86_400) if days else None)
         return owner is not None
 
     if not in_database(data_dir, add):
@@ -169,8 +170,7 @@ def add_token(name: str, label: str, data_dir: Path | None) -> None:
 def list_tokens(data_dir: Path | None) -> None:
     """List all access tokens, by id; the tokens themselves are not kept."""
     for found in in_database(data_dir, users.tokens):
-        state = f"revoked {found.revoked_at}" if found.revoked_at else "valid"
-        print(f"{found.id}\t{found.user_name}\t{found.label or '-'}\tcreated {found.created_at}\t{state}")
+        print(f"{found.id}\t{found.user_name}\t{found.label or '-'}\tcreated {found.created_at}\t{state_of(found)}")
 
 
 @token.command("revoke")
@@ -182,6 +182,14 @@ def revoke_token(token_id: int, data_dir: Path | None) -> None:
         raise click.ClickException(f"There is no valid token {token_id}. 'longhand token list' shows them.")
     time.sleep(MEMORY_SECONDS)  # a running server may remember it for this long
     print(f"Revoked the token {token_id}.")
+
+
+def state_of(token: Token) -> str:
+    if token.revoked_at:
+        return f"revoked {token.revoked_at}"
+    if token.expires_at is None:
+        return "valid"
+    return f"{'valid until' if token.expires_at > now() else 'expired'} {token.expires_at}"
 
 
 def settings_of(data_dir: Path | None) -> Settings:

@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 
 from app.errors import Problem, SettingsError
 from app.middleware import BodyMiddleware, RequestMiddleware
+from app.openapi import serve
 from app.problems import on_http_exception, on_problem
 from app.routes import artifacts, events, generations, news, operations, status, topics
 from app.settings import Settings, load_settings
@@ -41,6 +42,7 @@ def create_app(settings: Callable[[], Settings] | Settings, announce: Announce |
             *topics.routes,
             *generations.routes,
             *artifacts.routes,
+            *serve.routes(),
         ],
         middleware=[Middleware(RequestMiddleware), Middleware(BodyMiddleware)],
         exception_handlers={Problem: on_problem, HTTPException: on_http_exception},

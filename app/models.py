@@ -69,6 +69,7 @@ class Token:
     user_name: str
     label: str
     created_at: str
+    expires_at: str | None
     revoked_at: str | None
 
 

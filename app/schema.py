@@ -188,7 +188,11 @@ def m002_resume(db: Database) -> None:
     )
 
 
-HISTORY = (m001_reports, m002_resume)
+def m003_expiry(db: Database) -> None:
+    db.execute("ALTER TABLE tokens ADD COLUMN expires_at TEXT")
+
+
+HISTORY = (m001_reports, m002_resume, m003_expiry)
 
 
 def migrate(db: Database) -> None:

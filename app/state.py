@@ -27,6 +27,7 @@ class State(TypedDict):
     """What handlers find in `request.state`."""
 
     settings: Settings
+    threads: Threads
     store: Store
     files: Files
     statuses: StatusMap
@@ -54,7 +55,16 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
         claude = await stack.enter_async_context(open_claude(settings, threads))
         tools = Tools(store, files, claude, Gate(), statuses, limits_of(settings))
         runner = await stack.enter_async_context(open_runner(tools, settings))
-        yield State(settings=settings, store=store, files=files, statuses=statuses, access=Access(store), runner=runner)
+        access = Access(store)
+        yield State(
+            settings=settings,
+            threads=threads,
+            store=store,
+            files=files,
+            statuses=statuses,
+            access=access,
+            runner=runner,
+        )
 
 
 def limits_of(settings: Settings) -> Limits:

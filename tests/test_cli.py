@@ -118,6 +118,33 @@ def test_a_label_whose_tokens_end_by_themselves_is_refused(command: Command, lab
     assert "--label" in result.stderr
 
 
+async def test_a_token_may_be_given_so_many_days(start: Start) -> None:
+    async with start() as service:
+        await command_beside(service, "user", "add", "kim")
+        token = token_in(await command_beside(service, "token", "add", "kim", "--days", "30"))
+        assert await status_with(service, token) == 200
+        (row,) = await service.rows(
+            "SELECT julianday(expires_at) - julianday(created_at) AS days FROM tokens WHERE expires_at IS NOT NULL"
+        )
+        lasting = await command_beside(service, "token", "list")
+        await service.rows("UPDATE tokens SET expires_at = '2026-01-01T00:00:00.000Z' WHERE expires_at IS NOT NULL")
+        over = await command_beside(service, "token", "list")
+
+    assert 29.99 < row["days"] < 30.01
+    assert [line.split("\t")[4].rpartition(" ")[0] for line in lasting.stdout.splitlines()] == ["", "", "valid until"]
+    assert over.stdout.splitlines()[-1].endswith("\texpired 2026-01-01T00:00:00.000Z")
+
+
+@pytest.mark.parametrize("days", ["0", "-1", "36501", "many"])
+def test_days_are_a_whole_number_of_them(command: Command, days: str) -> None:
+    command("user", "add", "kim")
+
+    result = command("token", "add", "kim", "--days", days)
+
+    assert result.exit_code == 2
+    assert "--days" in result.stderr
+
+
 def test_a_token_is_for_somebody(command: Command) -> None:
     command("user", "add", "kim")
 

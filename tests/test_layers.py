@@ -20,7 +20,7 @@ LEVELS = """
     runner
     state
     problems routes
-    middleware
+    middleware openapi
     main
     server
     write

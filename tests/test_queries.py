@@ -865,6 +865,18 @@ def test_a_token_is_random_and_names_its_user_until_it_is_revoked(db: Database, 
     assert not users.revoke_token(db, TokenId(99))
 
 
+def test_a_token_with_a_term_names_its_user_until_then(db: Database, user_id: UserId) -> None:
+    lasting, over = users.new_token(), users.new_token()
+    users.add_token(db, user_id, lasting, "", later(60))
+    users.add_token(db, user_id, over, "", later(-0.001))
+
+    found = users.user_of_token(db, users.digest(lasting))
+
+    assert found is not None
+    assert found.id == user_id
+    assert users.user_of_token(db, users.digest(over)) is None
+
+
 def test_tokens_are_listed_oldest_first_with_what_they_are_for(db: Database, user_id: UserId) -> None:
     first, second = (users.add_token(db, user_id, users.new_token(), label) for label in ("laptop", ""))
     users.revoke_token(db, first)
@@ -899,6 +911,22 @@ def test_the_first_token_is_given_where_no_token_holds_and_only_there(db: Databa
     assert admin is not None
     assert (admin.name, admin.is_admin) == ("admin", True)
     assert users.user_of_token(db, users.digest(first)) is None
+
+
+def test_tokens_that_have_expired_are_none_that_hold(db: Database, user_id: UserId) -> None:
+    users.add_token(db, user_id, users.new_token(), "", later(-1))
+    first = users.first_token(db)
+
+    assert first is not None
+    assert users.first_token(db) is None
+
+
+def test_an_expired_token_that_becomes_the_environments_holds(db: Database, user_id: UserId) -> None:
+    users.add_token(db, user_id, "a-token-of-annas-own", "laptop", later(-1))
+
+    users.set_admin_token(db, "a-token-of-annas-own")
+
+    assert is_admins(db, "a-token-of-annas-own")
 
 
 def is_admins(db: Database, token: str) -> bool:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from app.errors import SettingsError
@@ -122,6 +124,19 @@ def test_a_wrong_value_is_told_in_one_line_with_an_example_that_is_right(name: s
     assert example != "None"
     load_settings(KEY | {name: example})
     assert failed.value.exit_code == 2
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(sorted(DEFAULTS)), st.text(st.characters(exclude_categories=()))))
+def test_any_values_are_taken_or_refused_in_one_line(environment: dict[str, str]) -> None:
+    line = ""
+    try:
+        load_settings(environment)
+    except SettingsError as failed:
+        line = str(failed)
+
+    assert len(line.splitlines()) <= 1
+    assert not line or line.partition(":")[0] in environment
 
 
 def test_a_fault_is_told_in_plain_words() -> None:

@@ -12,6 +12,8 @@ WRITE_LABEL = "longhand write"
 OUR_LABELS = frozenset({ENVIRONMENT_LABEL, WRITE_LABEL})
 """The labels by which tokens are found that end by themselves."""
 
+HOLDS = "tokens.revoked_at IS NULL AND (tokens.expires_at IS NULL OR tokens.expires_at > :now)"
+
 
 def new_token() -> str:
     """Make an access token: 256 random bits."""
@@ -24,12 +26,12 @@ def digest(token: str) -> str:
 
 
 def user_of_token(db: Database, sha256: str) -> User | None:
-    """Return whom a token that was not revoked belongs to."""
-    sql = """
+    """Return whom a token belongs to that was not revoked and has not expired."""
+    sql = f"""
         SELECT users.id, users.name, users.is_admin FROM tokens JOIN users ON users.id = tokens.user_id
-        WHERE tokens.sha256 = :sha256 AND tokens.revoked_at IS NULL
+        WHERE tokens.sha256 = :sha256 AND {HOLDS}
     """
-    return next((_user(row) for row in db.query(sql, {"sha256": sha256})), None)
+    return next((_user(row) for row in db.query(sql, {"sha256": sha256, "now": now()})), None)
 
 
 def user_named(db: Database, name: str) -> User | None:
@@ -47,20 +49,24 @@ def add_user(db: Database, name: str, *, is_admin: bool) -> User | None:
     return next((_user(row) for row in rows), None)
 
 
-def add_token(db: Database, user_id: UserId, token: str, label: str) -> TokenId:
-    """Add an access token to a user; its sha256 alone is kept."""
+def add_token(db: Database, user_id: UserId, token: str, label: str, expires_at: str | None = None) -> TokenId:
+    """Add an access token to a user; its sha256 alone is kept. None: it holds until it is revoked."""
     sql = """
-        INSERT INTO tokens (user_id, sha256, label, created_at) VALUES (:user_id, :sha256, :label, :now)
+        INSERT INTO tokens (user_id, sha256, label, created_at, expires_at)
+        VALUES (:user_id, :sha256, :label, :now, :expires_at)
         RETURNING id
     """
-    parameters = {"user_id": user_id, "sha256": digest(token), "label": label, "now": now()}
+    parameters = {
+        "user_id": user_id, "sha256": digest(token), "label": label, "now": now(), "expires_at": expires_at,
+    }  # fmt: skip
     return TokenId(next(iter(db.query(sql, parameters)))["id"])
 
 
 def tokens(db: Database) -> list[Token]:
     """Return all access tokens, oldest first."""
     sql = """
-        SELECT tokens.id, users.name AS user_name, tokens.label, tokens.created_at, tokens.revoked_at
+        SELECT tokens.id, users.name AS user_name, tokens.label, tokens.created_at, tokens.expires_at,
+            tokens.revoked_at
         FROM tokens JOIN users ON users.id = tokens.user_id ORDER BY tokens.id
     """
     return [Token(**row) for row in db.query(sql)]
@@ -74,7 +80,7 @@ def revoke_token(db: Database, token_id: TokenId) -> bool:
 
 def first_token(db: Database) -> str | None:
     """Where no access token holds, give the user `admin` one (creating them where missing) and return it."""
-    if list(db.query("SELECT 1 AS one FROM tokens WHERE revoked_at IS NULL LIMIT 1")):
+    if list(db.query(f"SELECT 1 AS one FROM tokens WHERE {HOLDS} LIMIT 1", {"now": now()})):
         return None
     return admin_token(db, "first start")
 
@@ -106,7 +112,8 @@ def set_admin_token(db: Database, token: str) -> None:
     db.execute(
         """
         INSERT INTO tokens (user_id, sha256, label, created_at) VALUES (:user_id, :sha256, :label, :now)
-        ON CONFLICT (sha256) DO UPDATE SET user_id = :user_id, label = :label, revoked_at = NULL
+        ON CONFLICT (sha256) DO UPDATE SET user_id = :user_id, label = :label, revoked_at = NULL,
+            expires_at = NULL
         """,
         current,
     )

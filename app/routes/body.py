@@ -6,7 +6,7 @@ import unicodedata
 from typing import Annotated, Any, NoReturn, TypeVar
 
 from anyio import fail_after
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
 from app.errors import Invalid, MalformedJson, MalformedRequest, RequestTimeout, UnsupportedMediaType
@@ -21,21 +21,34 @@ LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 MAX_FIELDS = 100
 """More than any body has. To name each of a million bytes of unknown fields would hold everybody up."""
 
+MAX_DEPTH = 32
+"""How deep a body may be nested, whatever the parser would bear."""
+
+STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+"""A string of JSON, or what is there of it: an unfinished one must not be looked for again from each quotation mark."""
+
+BRACKETS = bytes.maketrans(b"{}", b"[]")
+NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but newline and tab, and halves of characters."""
+
+REFUSED = r"\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f"
+PLAIN, SOLID = f"[^{REFUSED}]*", rf"[^\s{REFUSED}]"
+"""Characters that a text may have, and one that is not trimmed, as the description of the API says it."""
 
 MARKS = b"\1" * 31
 """More combining marks in a row than the Stream-Safe Text Format of UAX #15 has; sorting them takes quadratic time."""
 
 
 def _clean(value: Any) -> Any:
-    """Trim, normalise to NFC, end lines with `\\n`; refuse other control characters and halves of characters."""
+    """Normalise to NFC, end lines with `\\n`, trim; refuse other control characters and halves of characters."""
     if not isinstance(value, str):
         return value
-    text = _normalise(value.replace("\r\n", "\n").replace("\r", "\n")).strip()
+    text = _normalise(value.replace("\r\n", "\n").replace("\r", "\n"))
     if found := CONTROL.search(text):
         raise ValueError(f"the character U+{ord(found[0]):04X} is not allowed")
-    return text
+    return text.strip()
 
 
 def _normalise(text: str) -> str:
@@ -52,8 +65,12 @@ def _language(value: str) -> str:
     return value
 
 
-Text = Annotated[str, BeforeValidator(_clean)]
-Language = Annotated[Text, AfterValidator(_language)]
+Text = Annotated[str, BeforeValidator(_clean), Field(json_schema_extra={"pattern": f"^{PLAIN}$"})]
+Language = Annotated[
+    Text,
+    AfterValidator(_language),
+    Field(json_schema_extra={"pattern": f"^{LANGUAGE.pattern}$", "maxLength": 35, "examples": ["ko", "en-GB"]}),
+]
 
 
 class Body(BaseModel):
@@ -99,10 +116,29 @@ def pointer(location: tuple[int | str, ...]) -> str:
 
 
 def _parse(content: bytes) -> Any:
+    if _is_deep(content):
+        raise MalformedJson(f"The body is nested more than {MAX_DEPTH} deep, or is not whole.")
     try:
-        return json.loads(content.decode("utf-8"), parse_constant=_refuse)
+        return json.loads(content.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise MalformedJson from error
+
+
+def _is_deep(content: bytes) -> bool:
+    """Whether brackets stand in each other more than `MAX_DEPTH` deep, or without their like; some 10 ms a MiB."""
+    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
+        return False
+    brackets = STRING.sub(b"", content).translate(BRACKETS, NO_BRACKETS)
+    for _ in range(MAX_DEPTH):
+        brackets = brackets.replace(b"[]", b"")  # the innermost ones
+    return brackets != b""
+
+
+def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(members)
+    if len(found) < len(members):
+        raise MalformedJson("A name stands twice in one object of the body. Send each once.")
+    return found
 
 
 def _refuse(constant: str) -> NoReturn:

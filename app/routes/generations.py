@@ -4,7 +4,7 @@ import hashlib
 import re
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from app.errors import Invalid, NothingToCancel
@@ -22,7 +22,18 @@ QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
 """A string of RFC 9651, as the draft of the Idempotency-Key header has it."""
 
 
+KEPT = ("instructions", "mode", "plan", "topic")
+"""What a resumed report keeps from when it began."""
+
+
 class GenerateRequest(Body):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"properties": {"resume": {"const": True}}, "required": ["resume"]},
+            "then": {"properties": dict.fromkeys(KEPT, False)},
+        }
+    )
+
     topic: Title | None = None
     plan: Plan | None = None
     instructions: Annotated[Text, Field(max_length=4000)] = ""
@@ -32,6 +43,15 @@ class GenerateRequest(Body):
 
 
 class CancelRequest(Body):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "not": {
+                "properties": {"keep_partial": {"const": True}, "mode": {"const": "finish"}},
+                "required": ["keep_partial", "mode"],
+            }
+        }
+    )
+
     keep_partial: bool = False
     mode: Literal["finish"] | None = None
 
@@ -103,9 +123,9 @@ def _check_parameters(request: Request) -> None:
 
 def _check_resumed(asked: GenerateRequest) -> None:
     """A resumed report keeps its words."""
-    given = asked.model_fields_set & {"topic", "plan", "instructions", "mode"}
+    given = [name for name in KEPT if name in asked.model_fields_set]
     if asked.resume and given:
-        raise Invalid(*((f"/{name}", "A resumed report keeps what it began with.") for name in sorted(given)))
+        raise Invalid(*((f"/{name}", "A resumed report keeps what it began with.") for name in given))
 
 
 def _check_model(request: Request, model: str | None) -> None:

@@ -10,11 +10,11 @@ from app.errors import Invalid, NotFound
 from app.models import StatusName, Topic
 from app.queries import generations, topics
 from app.routes.auth import current_user, owned_topic
-from app.routes.body import Body, Language, Text, body
+from app.routes.body import PLAIN, SOLID, Body, Language, Text, body
 from app.routes.paging import page
 from app.routes.resource import Request, answer, listing, resource
 
-Title = Annotated[Text, Field(min_length=1, max_length=200)]
+Title = Annotated[Text, Field(min_length=1, max_length=200, json_schema_extra={"pattern": f"^{PLAIN}{SOLID}{PLAIN}$"})]
 Plan = Annotated[Text, Field(max_length=100_000)]
 
 

@@ -41,7 +41,7 @@ def pointers(answer: httpx2.Response) -> list[str]:
     return [error["pointer"] for error in errors]
 
 
-async def add_token(service: Service, name: str) -> str:
+async def add_token(service: Service, name: str, expires_at: str | None = None) -> str:
     """Add a user beside the running service, as the command line does, and return an access token."""
 
     def add() -> str:
@@ -50,7 +50,7 @@ async def add_token(service: Service, name: str) -> str:
             user = users.add_user(db, name, is_admin=False)
             assert user is not None
             token = users.new_token()
-            users.add_token(db, user.id, token, "")
+            users.add_token(db, user.id, token, "", expires_at)
             return token
         finally:
             db.close()

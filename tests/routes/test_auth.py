@@ -9,11 +9,12 @@ from starlette.routing import Route
 
 from app.access import MEMORY_SECONDS
 from app.main import create_app
+from app.models import later
 from tests.claude import Script
 from tests.routes.client import add_token, problem
 from tests.service import ADMIN_TOKEN, Service
 
-PUBLIC = {"/healthz", "/readyz"}
+PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/docs"}
 BEYOND = 2**62
 """An id that nothing has."""
 
@@ -67,13 +68,26 @@ async def test_the_scheme_is_read_in_any_case(service: Service) -> None:
         assert answer.status_code == 200, scheme
 
 
-async def test_every_route_but_the_two_of_operations_needs_a_token(service: Service) -> None:
+async def test_every_route_but_those_for_everybody_needs_a_token_that_holds(service: Service) -> None:
     await service.topic()
+    revoked = await add_token(service, "revoked")
+    await service.rows(REVOKE)
+    expired = await add_token(service, "expired", later(-0.001))
+    valid = await add_token(service, "valid", later(60))
 
-    async with service.client("wrong") as nobody:
-        answers = {call: await ask(nobody, call[0], call[1].format(id=1)) for call in every_call(service)}
+    taken = {}
+    for token in (None, "wrong", revoked, expired, valid):
+        async with service.client(token) as client:
+            answers = {call: await ask(client, call[0], call[1].format(id=1)) for call in every_call(service)}
+        taken[token] = {call[1] for call, answer in answers.items() if answer.status_code != 401}
+        for (method, path), answer in answers.items():
+            if path not in taken[token]:
+                assert answer.headers["www-authenticate"] == "Bearer", (method, path)
+                assert method == "HEAD" or problem(answer, 401, "unauthorized"), (method, path)
 
-    assert {call[1] for call, answer in answers.items() if answer.status_code != 401} == PUBLIC
+    everywhere = {path for _, path in every_call(service)}
+    public = PUBLIC | {path for path in everywhere if path.startswith("/docs/")}
+    assert taken == dict.fromkeys((None, "wrong", revoked, expired), public) | {valid: everywhere}
 
 
 async def test_a_token_is_asked_for_before_anything_else_is_looked_at(service: Service) -> None:
@@ -146,6 +160,20 @@ async def test_a_token_that_was_revoked_before_its_first_use_never_works(service
 
     async with service.client(token) as late:
         problem(await late.get("/api/topics"), 401, "unauthorized")
+
+
+async def test_a_token_in_use_that_expires_is_refused_a_second_later(service: Service) -> None:
+    token = await add_token(service, "guest", later(1))
+
+    async with service.client(token) as guest:
+        assert (await guest.get("/api/topics")).status_code == 200
+        began = trio.current_time()
+        with trio.fail_after(30):
+            while (answer := await guest.get("/api/topics")).status_code == 200:
+                pass
+
+    problem(answer, 401, "unauthorized")
+    assert trio.current_time() - began < 1 + MEMORY_SECONDS + 1
 
 
 async def test_a_token_in_use_that_is_revoked_from_outside_is_refused_a_second_later(

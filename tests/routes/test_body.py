@@ -20,6 +20,11 @@ from tests.service import ADMIN_TOKEN, Service
 JSON = {"Content-Type": "application/json"}
 MIB = 2**20
 
+
+def nested(depth: int) -> bytes:
+    return b"[" * depth + b"]" * depth
+
+
 MALFORMED = {
     "truncated": b'{"topic": "A topic"',
     "two documents": b'{"topic": "A topic"} {}',
@@ -31,7 +36,24 @@ MALFORMED = {
     "Infinity": b'{"topic": -Infinity}',
     "a comment": b'{"topic": "A topic" /* mine */}',
     "nested too deep": b"[" * 100_000,
+    "objects nested too deep": b'{"a":' * 100_000,
+    "nested one too deep": nested(33),
+    "lists and objects nested one too deep": b'{"topic":' + nested(32) + b"}",
+    "a name twice": b'{"topic": "A topic", "topic": "Another"}',
+    "a name twice, once escaped": b'{"topic": "A topic", "t\\u006fpic": "Another"}',
+    "a name twice, within": b'{"topic": {"a": 1, "a": 1}}',
+    "a number of 5,000 digits": b'{"topic": %s}' % (b"9" * 5000),
     "a bare newline in a string": b'{"topic": "A\ntopic"}',
+}
+ODD = {
+    "nested as deep as may be": (b'{"topic": %s}' % nested(31), ["/topic"]),
+    "many lists side by side": (b'{"topic": [%s]}' % b",".join([nested(30)] * 1000), ["/topic"]),
+    "brackets in a text": (b'{"topic": "A topic", "plan": "%s", "x": 1}' % (b"[{" * 1000), ["/x"]),
+    "brackets behind an escaped quotation mark": (b'{"topic": "\\"%s", "x": 1}' % (b"[" * 100), ["/x"]),
+    "NUL": (b'{"topic": "A\\u0000topic"}', ["/topic"]),
+    "half a character": (b'{"topic": "\\ud800"}', ["/topic"]),
+    "a number beyond all": (b'{"topic": 1e999}', ["/topic"]),
+    "a name of half a MiB": (b'{"topic": "A topic", "%s": 1}' % (b"x" * 2**19), [f"/{'x' * 2**19}"]),
 }
 NOT_JSON = ("text/plain", "application/x-www-form-urlencoded", "application/jsonp", "text/json", "")
 IS_JSON = ("application/json", "application/json; charset=utf-8", "Application/JSON;charset=UTF-8")
@@ -41,6 +63,19 @@ async def test_a_body_that_is_no_json_is_a_400(service: Service) -> None:
     for name, content in MALFORMED.items():
         answer = await service.http.post("/api/topics", content=content, headers=JSON)
         assert problem(answer, 400, "malformed_json"), name
+
+
+async def test_odd_json_is_a_422_that_names_the_field(service: Service) -> None:
+    for name, (content, where) in ODD.items():
+        answer = await service.http.post("/api/topics", content=content, headers=JSON)
+        assert pointers(answer) == where, name
+
+
+async def test_a_mebibyte_of_quotation_marks_or_brackets_holds_nobody_up(service: Service) -> None:
+    for piece in (b'\\"', b'"', b"[", b"]", b"[]", b"{", b"\\"):
+        content = b'{"topic": "' + piece * (2**19 // len(piece))
+        problem(await service.http.post("/api/topics", content=content, headers=JSON), 400, "malformed_json")
+        problem(await service.http.post("/api/topics", content=content[11:], headers=JSON), 400, "malformed_json")
 
 
 async def test_a_body_of_another_media_type_is_a_415(service: Service) -> None:

@@ -23,7 +23,8 @@ UNKNOWN_PATHS = (
     "/api/topics/1/ask",
     "/api/usage",
     "/metrics",
-    "/openapi.json",
+    "/docs/",
+    "/docs/index.html",
 )
 GOOD_IDS = ("a", "0", "Caller.id_of-128", "x" * 128)
 BAD_IDS = ("", "x" * 129, "two words", "semi;colon", "slash/ed", "ärger")

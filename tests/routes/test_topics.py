@@ -84,6 +84,9 @@ async def test_control_characters_are_refused_but_newline_and_tab(service: Servi
         )
         assert pointers(answer) == ["/topic", "/plan"], ascii(character)
 
+    for edge in ("\x0b", "\x0c", "\x1c", "\x85"):  # white space to Python, and no text to us
+        answer = await service.http.post("/api/topics", json={"topic": f"{edge}a", "plan": f"a{edge}"})
+        assert pointers(answer) == ["/topic", "/plan"], ascii(edge)
     assert await service.topic("one\ttwo\nthree", plan="one\ttwo\nthree")
 
 
