@@ -9,10 +9,9 @@ from pathlib import Path
 from dotenv import dotenv_values
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 
+from app.edge import layers
 from app.errors import Problem, SettingsError
-from app.middleware import BodyMiddleware, RequestMiddleware
 from app.problems import on_http_exception, on_problem
 from app.routes import artifacts, events, generations, news, operations, status, topics
 from app.settings import Settings, load_settings
@@ -30,6 +29,8 @@ def create_app(settings: Callable[[], Settings] | Settings, announce: Announce |
         chosen = settings if isinstance(settings, Settings) else settings()
         async with open_state(chosen, announce) as state:
             app.state.runner = state["runner"]
+            app.user_middleware = layers(chosen)  # what stands around it depends on settings that are known only now
+            app.middleware_stack = app.build_middleware_stack()
             yield state
 
     application = Starlette(
@@ -42,7 +43,6 @@ def create_app(settings: Callable[[], Settings] | Settings, announce: Announce |
             *generations.routes,
             *artifacts.routes,
         ],
-        middleware=[Middleware(RequestMiddleware), Middleware(BodyMiddleware)],
         exception_handlers={Problem: on_problem, HTTPException: on_http_exception},
         lifespan=lifespan,
     )

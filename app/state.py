@@ -12,10 +12,12 @@ from app.errors import DatabaseFailed, StartError
 from app.files import Files
 from app.gate import Gate
 from app.generate import Tools
+from app.limiter import Limiter
 from app.patience import Limits
 from app.queries import users
 from app.runner import Runner, open_runner
 from app.settings import Settings
+from app.signins import SignIns
 from app.status import StatusMap
 from app.store import Store, open_store
 from app.threads import Threads
@@ -31,6 +33,8 @@ class State(TypedDict):
     files: Files
     statuses: StatusMap
     access: Access
+    sign_ins: SignIns
+    limiter: Limiter
     runner: Runner
 
 
@@ -54,7 +58,16 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
         claude = await stack.enter_async_context(open_claude(settings, threads))
         tools = Tools(store, files, claude, Gate(), statuses, limits_of(settings))
         runner = await stack.enter_async_context(open_runner(tools, settings))
-        yield State(settings=settings, store=store, files=files, statuses=statuses, access=Access(store), runner=runner)
+        yield State(
+            settings=settings,
+            store=store,
+            files=files,
+            statuses=statuses,
+            access=Access(store),
+            sign_ins=SignIns(),
+            limiter=Limiter("token", settings.rate_per_token),
+            runner=runner,
+        )
 
 
 def limits_of(settings: Settings) -> Limits:

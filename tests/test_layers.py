@@ -8,11 +8,12 @@ import pytest
 import app
 
 LEVELS = """
-    errors models phrases guard
+    errors models phrases guard addresses
+    headers limiter signins forwarded
     settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
     network snapshot queries files store offline answer
-    pool status
-    claude access job
+    pool status protocols
+    connections claude access job
     draft
     ledger
     writer
@@ -20,7 +21,8 @@ LEVELS = """
     runner
     state
     problems routes
-    middleware
+    middleware bodies
+    edge
     main
     server
     write

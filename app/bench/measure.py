@@ -91,7 +91,16 @@ class Bench:
         """Return the settings that let all reports run at once."""
         room = str(self.options.reports + 10_000)
         names = ("LONGHAND_MAX_CONCURRENT", "LONGHAND_MAX_QUEUED", "LONGHAND_MAX_PER_USER")
-        return dict.fromkeys(names, room) | {"LONGHAND_ADMIN_TOKEN": ADMIN_TOKEN, "LONGHAND_DRAIN_SECONDS": "0"}
+        unbounded = {
+            "LONGHAND_RATE_PER_TOKEN": "0",
+            "LONGHAND_MAX_CONNECTIONS_PER_ADDRESS": "0",
+            "LONGHAND_MAX_CONNECTIONS": room,
+        }
+        return (
+            dict.fromkeys(names, room)
+            | unbounded
+            | {"LONGHAND_ADMIN_TOKEN": ADMIN_TOKEN, "LONGHAND_DRAIN_SECONDS": "0"}
+        )
 
 
 async def run(options: Options, environment: Mapping[str, str], directory: Path, tell: Tell) -> Document:
