@@ -22,7 +22,7 @@ from app.headers import BARE, TAILS
 BURST, BURST_SECONDS = 100, 10.0
 """How many frames that ask for nothing a client may send at once, and in how many seconds as many more."""
 
-PIECE_BYTES = 2**12
+PIECE_BYTES = 2**10
 """Bytes of frames that are read before others get their turn."""
 
 EMPTY = (
