@@ -90,8 +90,8 @@ class HostMiddleware:
 class QuotaMiddleware:
     """Bounds, by address, the requests of those who do not say who they are.
 
-    A credential that is wrong is no way around it: those are counted where they are looked up. `/healthz` is free, as
-    its answer decides whether the process is killed.
+    Who does is counted where the credential is looked up, whether it is right or wrong. `/healthz` is free, as its
+    answer decides whether the process is killed.
     """
 
     def __init__(self, app: ASGIApp, limiter: Limiter) -> None:
