@@ -1,9 +1,11 @@
 """What stands around the application, in the real service: quotas, sign-ins, proxies, hosts, other origins."""
 
 import logging
+from pathlib import Path
 
 import httpx2
 import pytest
+import trio
 from starlette.types import Receive, Scope, Send
 
 from app.bodies import BodyMiddleware
@@ -14,6 +16,7 @@ from app.settings import Settings
 from app.signins import FREE
 from tests.asgi import Client, request
 from tests.conftest import Start
+from tests.process import started
 from tests.routes.client import add_token, exchange, problem
 from tests.service import ADMIN_TOKEN, Service
 
@@ -260,3 +263,26 @@ async def test_every_answer_of_the_servers_own_carries_the_protective_headers_to
     for answer in answers[-3:]:
         assert b"\r\ncontent-type: application/problem+json\r\n" in answer.lower()
         assert httpx2.Response(400, content=answer.partition(b"\r\n\r\n")[2]).json()["code"]
+
+
+# A Unix socket, which has no addresses
+
+
+async def test_a_proxy_on_a_unix_socket_is_trusted_by_name(tmp_path: Path) -> None:
+    variables = {
+        "LONGHAND_TRUSTED_PROXIES": "unix",
+        "LONGHAND_RATE_PER_ADDRESS": "1",
+        "LONGHAND_MAX_CONNECTIONS_PER_ADDRESS": "1",
+    }
+    ask = b"GET /nothing HTTP/1.1\r\nHost: test\r\nConnection: close\r\nX-Forwarded-For: 198.51.100.%d\r\n\r\n"
+    serve = ("serve", "--bind", f"unix:{tmp_path}/socket", "--data-dir", str(tmp_path / "data"))
+    async with started(*serve, cwd=tmp_path, variables=variables) as process:
+        await process.line("Running on ")
+
+        async def status(client: int) -> bytes:
+            async with await trio.open_unix_socket(f"{tmp_path}/socket") as stream:
+                await stream.send_all(ask % client)
+                return bytes(await stream.receive_some())[9:12]
+
+        async with await trio.open_unix_socket(f"{tmp_path}/socket"):  # one is there already
+            assert [await status(1), await status(1), await status(2)] == [b"404", b"429", b"404"]
