@@ -83,7 +83,7 @@ class BoundedH11(H11Protocol):
             for tail, length, written in TAILS_OF:
                 if event.headers[-length:] == tail:
                     self._tail = written
-                    event = Response(event.stream_id, event.headers[:-length], event.status_code)
+                    del event.headers[-length:]
                     break
         await super().stream_send(event)
 

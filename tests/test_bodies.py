@@ -3,7 +3,7 @@
 import pytest
 import trio
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from trio.testing import MockClock
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from app.bodies import DISCARD_BYTES, DISCARD_SECONDS, MAX_BODY, BodyMiddleware
 from app.errors import BodyTooLarge, RequestTimeout
@@ -188,6 +188,33 @@ async def test_a_body_that_is_too_large_does_not_end_an_answer_that_has_begun() 
     await bounded(stream)(request("GET", transfer_encoding="chunked"), client.receive, client.send)
 
     assert over[0]["more_body"]
+
+
+async def test_a_body_that_becomes_too_large_when_the_answer_has_begun_ends_nothing() -> None:
+    begun = trio.Event()
+    messages = [
+        {"type": "http.request", "body": b"x" * (MAX_BODY + 1), "more_body": True},
+        {"type": "http.request", "body": b"", "more_body": False},
+    ]
+
+    async def late() -> Message:
+        if len(messages) == 2:
+            message = messages.pop(0)
+            await begun.wait()
+            return message
+        return messages.pop()
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(receive)
+            await wait_all_tasks_blocked()
+            await answer(scope, receive, send)
+            begun.set()
+
+    client = Client()
+    await bounded(stream)(request("GET", content_length="9"), late, client.send)
+
+    assert client.answer[0]["status"] == 200
 
 
 # Bodies whose end two readers may see in two places
