@@ -51,6 +51,10 @@ class Access:
             if self._asking.get(sha256) is answered:
                 del self._asking[sha256]
 
+    def seen(self, token: str) -> bool:
+        """Say whether this token was a user's when it was last looked up, however long ago."""
+        return users.digest(token) in self._known
+
     def _remembered(self, sha256: str, memory: float) -> User | None:
         known = self._known.get(sha256)
         return known[0] if known and current_time() < known[1] + memory else None

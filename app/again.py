@@ -39,6 +39,11 @@ def offer(scope: Any, again: Again) -> None:
     scope.setdefault("extensions", {})[OFFER] = again
 
 
+def withdraw(scope: Any) -> None:
+    """Take back an offer: what it would answer is not what the whole way does."""
+    scope.get("extensions", {}).pop(OFFER, None)
+
+
 def offered(scope: Any) -> Again | None:
     found: Again | None = scope.get("extensions", {}).get(OFFER)
     return found

@@ -145,7 +145,7 @@ class GuardedTCPServer(TCPServer):
                 for start in range(0, len(data), self.PIECE_BYTES):
                     self._sending.deadline = trio.current_time() + self.SEND_SECONDS
                     await self.stream.send_all(data[start : start + self.PIECE_BYTES])
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+        except (trio.BrokenResourceError, trio.ClosedResourceError, trio.BusyResourceError):  # the last: it is closing
             return False
         return not self._sending.cancelled_caught
 
@@ -226,7 +226,7 @@ def server_headers(config: Config, second: int) -> list[tuple[bytes, bytes]]:  #
 
 
 def install(
-    server: type[TCPServer] = GuardedTCPServer, task_group: type[TaskGroup] = GuardedTaskGroup
+    server: Callable[..., TCPServer] = GuardedTCPServer, task_group: type[TaskGroup] = GuardedTaskGroup
 ) -> Callable[[], None]:
     """Put the guard in the place of Hypercorn's own classes; return what puts back those it replaced."""
     before = run.TCPServer, tcp_server.TaskGroup  # type: ignore[attr-defined]
@@ -234,7 +234,7 @@ def install(
     def undo() -> None:
         run.TCPServer, tcp_server.TaskGroup = before  # type: ignore[attr-defined]
 
-    run.TCPServer, tcp_server.TaskGroup = server, task_group  # type: ignore[attr-defined]
+    run.TCPServer, tcp_server.TaskGroup = server, task_group  # type: ignore[assignment, attr-defined]
     return undo
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 from dotenv import dotenv_values
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 
+from app.edge import layers
 from app.errors import Problem, SettingsError
-from app.middleware import BodyMiddleware, RequestMiddleware
 from app.openapi import serve
 from app.problems import on_http_exception, on_problem
 from app.routes import artifacts, events, generations, news, operations, status, topics
@@ -31,6 +30,8 @@ def create_app(settings: Callable[[], Settings] | Settings, announce: Announce |
         chosen = settings if isinstance(settings, Settings) else settings()
         async with open_state(chosen, announce) as state:
             app.state.runner = state["runner"]
+            app.user_middleware = layers(chosen)  # what stands around it depends on settings that are known only now
+            app.middleware_stack = app.build_middleware_stack()
             yield state
 
     application = Starlette(
@@ -44,7 +45,6 @@ def create_app(settings: Callable[[], Settings] | Settings, announce: Announce |
             *artifacts.routes,
             *serve.routes(),
         ],
-        middleware=[Middleware(RequestMiddleware), Middleware(BodyMiddleware)],
         exception_handlers={Problem: on_problem, HTTPException: on_http_exception},
         lifespan=lifespan,
     )

@@ -1,36 +1,30 @@
-"""Plain ASGI middleware: request ids, the log of requests, the last resort for bugs, and the bounds of bodies."""
+"""Plain ASGI middleware: request ids, the log of requests, the last resort for bugs."""
 
 import logging
 import re
 import secrets
+from collections.abc import Sequence
 from functools import partial
 from time import perf_counter
 
-from anyio import move_on_after
-from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.again import Again, Reply, offer, offered
-from app.errors import BodyTooLarge
+from app.again import Again, Header, Reply, offer, offered
+from app.headers import fault, header, protected, protection
 from app.problems import on_bug, problem_response
 
 access_log = logging.getLogger("longhand.access")
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
-MAX_BODY = 2**20
-"""Bytes a request's body may have."""
-
-DISCARD_BYTES, DISCARD_SECONDS = 2**24, 5.0
-"""How much more of a body that nobody reads is taken in before the answer, and for how long."""
-
 
 class RequestMiddleware:
     """Around every request: gives it an id, logs one line, answers a bug as a problem.
 
-    Promises: every response carries `X-Request-ID`, the caller's own where it is well-formed; an exception that
-    nobody expected is logged with its traceback and answered as `internal`, and never reaches the server.
+    Promises: every response carries `X-Request-ID`, the caller's own where it is well-formed, and the headers that
+    protect its reader; a request whose head is too large is refused; an exception that nobody expected is logged with
+    its traceback and answered as `internal`, and never reaches the server.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -50,13 +44,18 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                told = scope.get("rate_limit") or ()
+                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *told]
+                message["headers"] = protected(scope, headers)
                 if inner := offered(scope):
-                    offer(scope, partial(answer_again, inner, scope["method"], raw_path(scope), chosen))
+                    request = scope["method"], raw_path(scope), chosen, protection(scope)
+                    offer(scope, partial(answer_again, inner, *request))
             await send(message)
 
         try:
-            await self._app(scope, receive, send_with_id)
+            refused = fault(scope)
+            app = problem_response(Request(scope), refused) if refused else self._app
+            await app(scope, receive, send_with_id)
         except Exception as error:  # noqa: BLE001 - the request's boundary
             response = on_bug(Request(scope), error)
             if not status:
@@ -65,14 +64,16 @@ class RequestMiddleware:
             log_request(scope["method"], raw_path(scope), status, began, request_id)
 
 
-def answer_again(inner: Again, method: str, path: str, chosen: str | None) -> Reply | None:
+def answer_again(
+    inner: Again, method: str, path: str, chosen: str | None, protection: Sequence[Header]
+) -> Reply | None:
     """Answer a request once more, with all that the middleware adds to it."""
     began = perf_counter()
     if (reply := inner()) is None:
         return None
     request_id = chosen or secrets.token_hex(8)
     log_request(method, path, reply.status, began, request_id)
-    return reply._replace(headers=[*reply.headers, (b"x-request-id", request_id.encode())])
+    return Reply(reply.status, [*reply.headers, (b"x-request-id", request_id.encode()), *protection], reply.body)
 
 
 def raw_path(scope: Scope) -> str:
@@ -84,62 +85,3 @@ def log_request(method: str, path: str, status: int, began: float, request_id: s
     if access_log.isEnabledFor(logging.INFO):
         took = (perf_counter() - began) * 1000
         access_log.info("%s %s %s %.1fms request_id=%s", method, path, status or "-", took, request_id)
-
-
-class BodyMiddleware:
-    """Around every request: bounds its body.
-
-    Promises:
-    - A body that is declared to have more than `MAX_BODY` bytes is refused; who reads more than that of another gets
-      BodyTooLarge.
-    - What nobody has read when the answer begins is taken in first and dropped, within bounds, so that the client finds
-      the answer instead of a connection that was reset under it; beyond the bounds the connection is closed.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        declared = int(header(scope, b"content-length") or 0)
-        taken, whole = 0, not declared and header(scope, b"transfer-encoding") is None
-        if whole and scope["http_version"].startswith("1"):  # no body can come; under HTTP/2 one can, undeclared
-            await self._app(scope, receive, send)
-            return
-
-        async def take() -> Message:
-            nonlocal taken, whole
-            message = await receive()
-            taken += len(message.get("body", b""))
-            whole = not message.get("more_body", False)
-            return message
-
-        async def receive_within_bounds() -> Message:
-            message = await take()
-            if taken > MAX_BODY:
-                raise BodyTooLarge
-            return message
-
-        async def send_after_body(message: Message) -> None:
-            if message["type"] == "http.response.start" and not whole:
-                limit = taken + DISCARD_BYTES
-                with move_on_after(DISCARD_SECONDS):
-                    while not whole and taken < limit:
-                        await take()
-                if not whole and scope["http_version"].startswith("1"):
-                    MutableHeaders(scope=message)["Connection"] = "close"
-            await send(message)
-
-        too_large = problem_response(Request(scope), BodyTooLarge()) if declared > MAX_BODY else None
-        await (too_large or self._app)(scope, receive_within_bounds, send_after_body)
-
-
-def header(scope: Scope, name: bytes) -> bytes | None:
-    """Return a request's header, the first of that name; `name` is in lower case."""
-    for key, value in scope["headers"]:
-        if key == name:
-            found: bytes = value
-            return found
-    return None

@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -15,7 +16,8 @@ from hypercorn.utils import repr_socket_addr
 from starlette.applications import Starlette
 from trio.lowlevel import checkpoint
 
-from app import guard
+from app import connections, guard, protocols
+from app.addresses import Trusted
 from app.errors import StartError, expected
 from app.loopwatch import LoopWatch
 from app.main import create_app
@@ -25,6 +27,9 @@ from app.state import Announce
 log = logging.getLogger("longhand.server")
 hypercorn_log = logging.getLogger("longhand.hypercorn")
 hypercorn_log.setLevel(logging.WARNING)  # it says that it runs even where the application did not start
+
+FILES = 128
+"""How many files the process may have open besides connections: the database, reports, the log."""
 
 CONFIG_FILE = Path(__file__).parent.parent / "hypercorn.toml"
 
@@ -66,7 +71,7 @@ async def serve(
             task_status.started(_urls(sockets))
             await _drain(app, wait_for_stop)
 
-        remove_guard = guard.install()
+        undo = _install_guards(settings)
         try:
             await worker_serve(
                 ASGIWrapper(app),  # type: ignore[arg-type]  # Hypercorn's and Starlette's names for the same ASGI types
@@ -77,7 +82,7 @@ async def serve(
         except Exception as error:  # noqa: BLE001 - it goes on, as what it really is
             raise expected(error) or error from None
         finally:
-            remove_guard()
+            undo()
 
 
 async def serve_until_signal(settings: Settings, config: Config, announce: Announce | None) -> None:
@@ -99,6 +104,21 @@ async def _pass_on(signals: AsyncIterator[int], asked: trio.MemorySendChannel[si
         log.info("Stopping after %s", signal.Signals(number).name)
         with suppress(trio.WouldBlock):
             asked.send_nowait(signal.Signals(number))
+
+
+def _install_guards(settings: Settings) -> Callable[[], None]:
+    """Put our own parts in the place of Hypercorn's; return what puts those back."""
+    calls_to_claude = settings.max_concurrent * settings.section_concurrency
+    most = connections.room(settings.max_connections, calls_to_claude + FILES)
+    trusted = Trusted(settings.trusted_proxies)
+    counted = connections.Connections(most, settings.max_connections_per_address, trusted)
+    stack = ExitStack()
+    stack.callback(guard.install(partial(connections.CountedTCPServer, counted)))
+    stack.callback(protocols.install())
+    accepting, once = logging.getLogger("trio.serve_listeners"), connections.Once()
+    accepting.addFilter(once)
+    stack.callback(accepting.removeFilter, once)
+    return stack.close
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -17,6 +17,7 @@ from pydantic import (
     model_validator,
 )
 
+from app.addresses import check_hosts, check_origins, check_proxies
 from app.errors import SettingsError
 
 DEFAULT_MODEL = "claude-sonnet-5-5"
@@ -28,6 +29,9 @@ EXAMPLES = {
     "LONGHAND_MODEL": DEFAULT_MODEL,
     "LONGHAND_MODELS": f"{DEFAULT_MODEL},claude-opus-5-5",
     "LONGHAND_DATA_DIR": "./data",
+    "LONGHAND_TRUSTED_PROXIES": "127.0.0.1,10.0.0.0/8",
+    "LONGHAND_ALLOWED_HOSTS": "reports.example.org,*.example.com",
+    "LONGHAND_CORS_ORIGINS": "https://app.example.org",
     "LONGHAND_ADMIN_TOKEN": "a-random-text-of-32-characters-x",
 }
 
@@ -61,7 +65,9 @@ def _split(value: Any) -> Any:
 
 ModelName = Annotated[str, AfterValidator(_model_name)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
+CountOrOff = Annotated[int, Field(ge=0, le=1_000_000)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Words = Annotated[tuple[str, ...], BeforeValidator(_split)]
 
 
 class Settings(BaseModel):
@@ -91,6 +97,17 @@ class Settings(BaseModel):
     admin_token: Annotated[str | None, AfterValidator(_token_text), Field(alias="LONGHAND_ADMIN_TOKEN", repr=False)] = (
         None
     )
+
+    max_connections: Annotated[Count, Field(alias="LONGHAND_MAX_CONNECTIONS")] = 4000
+    max_connections_per_address: Annotated[CountOrOff, Field(alias="LONGHAND_MAX_CONNECTIONS_PER_ADDRESS")] = 1000
+    rate_per_token: Annotated[CountOrOff, Field(alias="LONGHAND_RATE_PER_TOKEN")] = 30_000
+    rate_per_address: Annotated[CountOrOff, Field(alias="LONGHAND_RATE_PER_ADDRESS")] = 1200
+    body_grace_seconds: Annotated[Seconds, Field(alias="LONGHAND_BODY_GRACE_SECONDS")] = 10
+    min_body_rate: Annotated[Count, Field(alias="LONGHAND_MIN_BODY_RATE")] = 1000
+    trusted_proxies: Annotated[Words, AfterValidator(check_proxies), Field(alias="LONGHAND_TRUSTED_PROXIES")] = ()
+    proxy_header: Annotated[Literal["x-forwarded", "forwarded"], Field(alias="LONGHAND_PROXY_HEADER")] = "x-forwarded"
+    allowed_hosts: Annotated[Words, AfterValidator(check_hosts), Field(alias="LONGHAND_ALLOWED_HOSTS")] = ()
+    cors_origins: Annotated[Words, AfterValidator(check_origins), Field(alias="LONGHAND_CORS_ORIGINS")] = ()
 
     @model_validator(mode="after")
     def _allow_the_default_model(self) -> Self:

@@ -12,10 +12,12 @@ from app.errors import DatabaseFailed, StartError
 from app.files import Files
 from app.gate import Gate
 from app.generate import Tools
+from app.limiter import Limiter
 from app.patience import Limits
 from app.queries import users
 from app.runner import Runner, open_runner
 from app.settings import Settings
+from app.signins import SignIns
 from app.status import StatusMap
 from app.store import Store, open_store
 from app.threads import Threads
@@ -32,6 +34,8 @@ class State(TypedDict):
     files: Files
     statuses: StatusMap
     access: Access
+    sign_ins: SignIns
+    limiter: Limiter
     runner: Runner
 
 
@@ -55,14 +59,15 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
         claude = await stack.enter_async_context(open_claude(settings, threads))
         tools = Tools(store, files, claude, Gate(), statuses, limits_of(settings))
         runner = await stack.enter_async_context(open_runner(tools, settings))
-        access = Access(store)
         yield State(
             settings=settings,
             threads=threads,
             store=store,
             files=files,
             statuses=statuses,
-            access=access,
+            access=Access(store),
+            sign_ins=SignIns(),
+            limiter=Limiter("token", settings.rate_per_token),
             runner=runner,
         )
 

@@ -1,48 +1,80 @@
-"""The API against its own description: schemathesis makes requests of every kind, good and bad, with every check on.
+"""Bytes that no client should send, to the real server: it outlives them, answers others, and logs no traceback."""
 
-`tests/schemathesis.toml` says how many, and which check does not apply to what.
-"""
-
-import re
-import subprocess
-import sys
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 
+import pytest
 import trio
 
-from tests.claude import FakeClaude, Script
-from tests.process import serving
-from tests.service import ADMIN_TOKEN
+from tests import fuzz
+from tests.claude import FakeClaude
+from tests.process import Server, serving
+from tests.routes.client import connect, exchange
+from tests.service import Service
 
-CONFIG = Path(__file__).with_name("schemathesis.toml")
-SCHEMATHESIS = Path(sys.executable).with_name("st")
-PHASES = ("Examples", "Coverage", "Fuzzing", "Stateful")
-PATIENCE_SECONDS = 180
+SEED = 20_261_123
+CLIENTS, CASES = 8, 60
+"""Side by side, and one after the other; a neighbour asks for a status after each."""
 
 
-async def test_the_api_does_what_its_description_says_whatever_is_sent(tmp_path: Path, claude: FakeClaude) -> None:
-    async with serving(tmp_path / "data", claude) as server:
-        written, being_written = await server.topic("Written"), await server.topic("Being written")
-        await server.generate(written)
-        assert (await server.ended(written))["artifact_id"] == 1
-        claude.script(Script(hold=trio.Event(), hold_at=1))
-        await server.generate(being_written)
+async def attack(server: Server, number: int, status_url: str) -> None:
+    """Send one case after the other, in pieces, and leave each time in another way."""
+    for case in range(CASES):
+        random = Random(f"{SEED} {number} {case}")
+        content = random.choice(fuzz.KINDS)(random)
+        with suppress(trio.BrokenResourceError):
+            async with await connect(server) as stream:
+                middle = random.randrange(len(content) + 1)
+                for piece in (content[:middle], content[middle:]):
+                    await stream.send_all(piece)
+                if random.random() < 0.5:
+                    await stream.send_eof()
+                with trio.move_on_after(0.02):
+                    async for _ in stream:
+                        pass
+        assert (await server.http.get(status_url)).status_code == 200, (number, case)
 
-        with trio.fail_after(PATIENCE_SECONDS):
-            done = await trio.run_process(
-                [
-                    *(SCHEMATHESIS, "--config-file", CONFIG, "run", f"{server.url}/openapi.json"),
-                    *("--checks", "all", "--phases", ",".join(PHASES).lower(), "--continue-on-failure"),
-                    *("--header", f"Authorization: Bearer {ADMIN_TOKEN}", "--warnings", "off", "--no-color"),
-                ],
-                cwd=tmp_path,
-                capture_stdout=True,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
 
-        report = done.stdout.decode()
-        assert done.returncode == 0, report
-        assert all(f"✅ {phase}" in report for phase in PHASES), report
-        assert re.search(r"Operations: +(\d+) selected / \1 total", report), report
-        assert " 500 " not in server.process.errors
+async def test_the_server_outlives_bytes_of_every_kind(tmp_path: Path, claude: FakeClaude) -> None:
+    async with serving(tmp_path / "data", claude, LONGHAND_RATE_PER_ADDRESS="0") as server:
+        status_url = f"/api/topics/{await server.topic()}/status"
+        with trio.fail_after(60):
+            async with trio.open_nursery() as nursery:
+                for number in range(CLIENTS):
+                    nursery.start_soon(attack, server, number, status_url)
+
+        async with server.client(None) as late:
+            assert (await late.get("/healthz")).status_code == 200
+        assert not server.process.ended.is_set()
+        assert "Traceback" not in server.process.errors
+        assert "ERROR" not in server.process.errors
+        assert "a connection failed" not in server.process.errors
+
+
+SECOND = b"GET /api/second HTTP/1.1\r\nHost: test\r\n\r\n"
+
+SMUGGLED = {
+    "both lengths": b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n" + SECOND,
+    "both lengths, the other way round": b"Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n" + SECOND,
+    "two different lengths": b"Content-Length: 0\r\nContent-Length: 44\r\n\r\n" + SECOND,
+    "a list of lengths": b"Content-Length: 0, 44\r\n\r\n" + SECOND,
+    "a length with a sign": b"Content-Length: +0\r\n\r\n" + SECOND,
+    "a length below zero": b"Content-Length: -1\r\n\r\n" + SECOND,
+    "a length in hexadecimal": b"Content-Length: 0x0\r\n\r\n" + SECOND,
+    "a space before the colon": b"Content-Length : 44\r\n\r\n" + SECOND,
+    "a coding that is none": b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n" + SECOND,
+    "a coding twice": b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n" + SECOND,
+    "a vertical tab": b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n" + SECOND,
+    "a chunk's size with a sign": b"Transfer-Encoding: chunked\r\n\r\n+0\r\n\r\n" + SECOND,
+    "a NUL in a value": b"X: a\x00b\r\nContent-Length: 0\r\n\r\n" + SECOND,
+}
+
+
+@pytest.mark.parametrize("shape", SMUGGLED)
+async def test_a_request_within_a_request_is_not_found(service: Service, shape: str) -> None:
+    answer = await exchange(service, b"POST /healthz HTTP/1.1\r\nHost: test\r\n" + SMUGGLED[shape])
+
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert b" 400 " in answer[:20]
+    assert b"second" not in answer

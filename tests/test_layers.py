@@ -8,11 +8,12 @@ import pytest
 import app
 
 LEVELS = """
-    errors models phrases again idle
-    inbox settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
+    errors models phrases again idle addresses
+    inbox headers limiter signins forwarded
+    settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
     network guard snapshot queries files store offline answer
-    pool status
-    claude access job
+    pool status protocols
+    connections claude access job
     draft
     ledger
     writer
@@ -20,7 +21,8 @@ LEVELS = """
     runner
     state
     problems routes
-    middleware openapi
+    middleware bodies openapi
+    edge
     main
     server
     write

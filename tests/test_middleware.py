@@ -1,70 +1,20 @@
-"""The middleware around small applications: bugs, request ids, the access log, bodies that nobody reads."""
+"""The middleware around small applications: bugs, request ids, the access log, large heads, protective headers."""
 
 import logging
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 import trio
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from trio.testing import MockClock
+from starlette.types import Receive, Scope, Send
 
-from app.errors import BodyTooLarge
-from app.middleware import DISCARD_BYTES, DISCARD_SECONDS, MAX_BODY, BodyMiddleware, RequestMiddleware
+from app.headers import MAX_HEADER_BYTES, MAX_HEADERS, MAX_URL_BYTES
+from app.middleware import RequestMiddleware
+from tests.asgi import Client, answer, request
 
 SECRET = "/srv/secret/path.py says: token-of-somebody"
-PIECE = 2**16
 
 Handler = Callable[[Scope, Receive, Send], Awaitable[None]]
-
-
-def request(method: str = "POST", http_version: str = "1.1", **headers: str) -> Scope:
-    raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
-    path = {"path": "/a b", "raw_path": b"/a%20b"}
-    return {"type": "http", "method": method, "http_version": http_version, "headers": raw, **path}
-
-
-class Client:
-    """The other side of an application: what it sends, one message after the other, and what it is answered."""
-
-    def __init__(self, *pieces: bytes, more: bool = False) -> None:
-        self.messages = self.sending(pieces, more=more)
-        self.answer: list[Message] = []
-        self.received = 0
-
-    def sending(self, pieces: tuple[bytes, ...], *, more: bool) -> Iterator[Message]:
-        for number, piece in enumerate(pieces, 1):
-            yield {"type": "http.request", "body": piece, "more_body": more or number < len(pieces)}
-        if not pieces and not more:
-            yield {"type": "http.request", "body": b"", "more_body": False}
-
-    async def receive(self) -> Message:
-        self.received += 1
-        message = next(self.messages, None)
-        if message is None:
-            await trio.sleep_forever()
-        assert message is not None
-        return message
-
-    async def send(self, message: Message) -> None:
-        self.answer.append(message)
-
-    async def ask(self, app: ASGIApp, scope: Scope) -> dict[bytes, bytes]:
-        """Let the application answer, and return the headers of the answer."""
-        await app(scope, self.receive, self.send)
-        return dict(self.answer[0]["headers"]) if self.answer else {}
-
-
-async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-    """An application that reads nothing."""
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"ok"})
-
-
-async def read_then_answer(scope: Scope, receive: Receive, send: Send) -> None:
-    while (await receive()).get("more_body"):
-        pass
-    await answer(scope, receive, send)
 
 
 def failing(*, after: bool) -> Handler:
@@ -146,67 +96,75 @@ async def test_what_is_no_request_passes_untouched() -> None:
         seen.append((scope, receive, send))
 
     client, scope = Client(), {"type": "lifespan"}
-    await RequestMiddleware(BodyMiddleware(app))(scope, client.receive, client.send)
+    await RequestMiddleware(app)(scope, client.receive, client.send)
 
     assert seen == [(scope, client.receive, client.send)]
 
 
-async def test_a_request_without_a_body_is_not_waited_for() -> None:
-    client = Client(more=True)
+# How large a request's head may be
 
-    await client.ask(BodyMiddleware(answer), request("GET"))
 
-    assert client.received == 0
+@pytest.mark.parametrize(
+    ("change", "status", "code"),
+    [
+        ({"raw_path": b"/" + b"x" * MAX_URL_BYTES}, 414, b"uri_too_long"),
+        ({"query_string": b"x" * MAX_URL_BYTES}, 414, b"uri_too_long"),
+        ({"headers": [(b"x", b"")] * (MAX_HEADERS + 1)}, 431, b"headers_too_large"),
+        ({"headers": [(b"x-many", b"x" * (MAX_HEADER_BYTES - 5))]}, 431, b"headers_too_large"),
+    ],
+)
+async def test_a_head_that_is_too_large_is_refused(change: Scope, status: int, code: bytes) -> None:
+    client = Client()
+
+    headers = await client.ask(RequestMiddleware(failing(after=False)), {**request("GET"), **change})
+
+    assert client.answer[0]["status"] == status
+    assert b'"code": "%s"' % code in client.answer[1]["body"]
+    assert b"x-request-id" in headers
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"raw_path": b"/" + b"x" * (MAX_URL_BYTES - 1)},
+        {"headers": [(b"x", b"")] * MAX_HEADERS},
+        {"headers": [(b"x-many", b"x" * (MAX_HEADER_BYTES - 6))]},
+    ],
+)
+async def test_a_head_that_is_as_large_as_it_may_be_is_taken(change: Scope) -> None:
+    client = Client()
+
+    await client.ask(RequestMiddleware(answer), {**request("GET"), **change})
+
     assert client.answer[0]["status"] == 200
 
 
-async def test_a_body_that_is_declared_too_large_never_reaches_the_application() -> None:
-    client = Client(b"x" * MAX_BODY, b"x")
-
-    headers = await client.ask(BodyMiddleware(answer), request(content_length=str(MAX_BODY + 1)))
-
-    assert client.answer[0]["status"] == 413
-    assert b"connection" not in headers
+# What protects whoever reads an answer
 
 
-async def test_who_reads_more_of_a_body_than_is_allowed_is_stopped() -> None:
-    reader = BodyMiddleware(read_then_answer)
+@pytest.mark.parametrize("app", [answer, failing(after=False)], ids=["an answer", "a bug"])
+async def test_every_answer_carries_the_headers_that_protect_its_reader(app: Handler) -> None:
+    plain = await Client().ask(RequestMiddleware(app), request())
+    secure = await Client().ask(RequestMiddleware(app), {**request(), "scheme": "https"})
 
-    await Client(b"x" * MAX_BODY).ask(reader, request(transfer_encoding="chunked"))
-    with pytest.raises(BodyTooLarge):
-        await Client(b"x" * MAX_BODY, b"x", b"x").ask(reader, request(transfer_encoding="chunked"))
-
-
-async def test_a_body_that_is_not_declared_is_bounded_under_http_2() -> None:
-    with pytest.raises(BodyTooLarge):
-        await Client(b"x" * MAX_BODY, b"x", b"x").ask(BodyMiddleware(read_then_answer), request(http_version="2"))
-
-
-async def test_what_nobody_reads_of_a_body_is_taken_in_before_the_answer() -> None:
-    client = Client(b"x" * PIECE, b"x" * PIECE, b"x")
-
-    headers = await client.ask(BodyMiddleware(answer), request(content_length=str(2 * PIECE + 1)))
-
-    assert client.received == 3
-    assert b"connection" not in headers
+    for headers in (plain, secure):
+        assert headers[b"content-security-policy"] == b"default-src 'none'; frame-ancestors 'none'"
+        assert headers[b"x-content-type-options"] == b"nosniff"
+        assert headers[b"referrer-policy"] == b"no-referrer"
+        assert headers[b"cross-origin-resource-policy"] == b"same-origin"
+    assert b"strict-transport-security" not in plain
+    assert secure[b"strict-transport-security"] == b"max-age=31536000"
 
 
-async def test_a_body_that_goes_on_for_ever_is_left_and_its_connection_closed() -> None:
-    client = Client(*[b"x" * PIECE] * (2 * DISCARD_BYTES // PIECE), more=True)
+async def test_a_page_has_a_policy_of_its_own_and_no_second_one() -> None:
+    own = (b"content-security-policy", b"default-src 'self'")
 
-    headers = await client.ask(BodyMiddleware(answer), request(transfer_encoding="chunked"))
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [own]})
 
-    assert client.received == DISCARD_BYTES // PIECE
-    assert headers[b"connection"] == b"close"
+    client = Client()
+    await client.ask(RequestMiddleware(page), request())
 
-
-async def test_a_body_that_stands_still_is_left_and_its_connection_closed(autojump_clock: MockClock) -> None:
-    client, second_version = Client(b"x", more=True), Client(b"x", more=True)
-
-    headers = await client.ask(BodyMiddleware(answer), request(content_length="2"))
-    took = trio.current_time()
-    others = await second_version.ask(BodyMiddleware(answer), request(content_length="2", http_version="2"))
-
-    assert took == pytest.approx(DISCARD_SECONDS)
-    assert headers[b"connection"] == b"close"
-    assert b"connection" not in others  # HTTP/2 has no such header
+    found = [pair for pair in client.answer[0]["headers"] if pair[0] == own[0]]
+    assert found == [own]
+    assert (b"x-content-type-options", b"nosniff") in client.answer[0]["headers"]

@@ -36,10 +36,27 @@ DEFAULTS = {
     "LONGHAND_CHECKPOINT_SECONDS": ("checkpoint_seconds", 2),
     "LONGHAND_DRAIN_SECONDS": ("drain_seconds", 10),
     "LONGHAND_ADMIN_TOKEN": ("admin_token", None),
+    "LONGHAND_MAX_CONNECTIONS": ("max_connections", 4000),
+    "LONGHAND_MAX_CONNECTIONS_PER_ADDRESS": ("max_connections_per_address", 1000),
+    "LONGHAND_RATE_PER_TOKEN": ("rate_per_token", 30_000),
+    "LONGHAND_RATE_PER_ADDRESS": ("rate_per_address", 1200),
+    "LONGHAND_BODY_GRACE_SECONDS": ("body_grace_seconds", 10),
+    "LONGHAND_MIN_BODY_RATE": ("min_body_rate", 1000),
+    "LONGHAND_TRUSTED_PROXIES": ("trusted_proxies", ()),
+    "LONGHAND_PROXY_HEADER": ("proxy_header", "x-forwarded"),
+    "LONGHAND_ALLOWED_HOSTS": ("allowed_hosts", ()),
+    "LONGHAND_CORS_ORIGINS": ("cors_origins", ()),
 }
 """What API.md's table says of each variable, by field."""
 
-SECONDS = ("CLAUDE_TIMEOUT", "BACKOFF_SECONDS", "MAX_RETRY_AFTER", "MAX_WAIT", "CHECKPOINT_SECONDS")
+SECONDS = (
+    "CLAUDE_TIMEOUT",
+    "BACKOFF_SECONDS",
+    "MAX_RETRY_AFTER",
+    "MAX_WAIT",
+    "CHECKPOINT_SECONDS",
+    "BODY_GRACE_SECONDS",
+)
 
 GOOD = [
     ("ANTHROPIC_API_KEY", "sk-ant-api03-x_y-z", "sk-ant-api03-x_y-z"),
@@ -61,6 +78,24 @@ GOOD = [
     ("LONGHAND_DRAIN_SECONDS", "0", 0),
     ("LONGHAND_DRAIN_SECONDS", "3600", 3600),
     ("LONGHAND_ADMIN_TOKEN", "sixteen-letters-", "sixteen-letters-"),
+    *[(f"LONGHAND_{name}", "1", 1) for name in ("MAX_CONNECTIONS", "MIN_BODY_RATE")],
+    *[(f"LONGHAND_{name}", "0", 0) for name in ("MAX_CONNECTIONS_PER_ADDRESS", "RATE_PER_TOKEN", "RATE_PER_ADDRESS")],
+    ("LONGHAND_TRUSTED_PROXIES", "127.0.0.1, 10.0.0.0/8,::1,unix", ("127.0.0.1", "10.0.0.0/8", "::1", "unix")),
+    ("LONGHAND_PROXY_HEADER", "forwarded", "forwarded"),
+    (
+        "LONGHAND_ALLOWED_HOSTS",
+        "Reports.example.org,*.example.com,localhost:8000,[::1]:8000",
+        ("reports.example.org", "*.example.com", "localhost:8000", "[::1]:8000"),
+    ),
+    (
+        "LONGHAND_CORS_ORIGINS",
+        "https://App.example.org,http://localhost:5173",
+        (
+            "https://app.example.org",
+            "http://localhost:5173",
+        ),
+    ),
+    ("LONGHAND_CORS_ORIGINS", "*", ("*",)),
 ]
 
 WRONG = [
@@ -83,6 +118,22 @@ WRONG = [
     ("LONGHAND_MAX_THREADS", "257"),
     *[(f"LONGHAND_{name}", value) for name in SECONDS for value in ("soon", "0", "-1", "nan", "inf", "86401")],
     *[("LONGHAND_DRAIN_SECONDS", value) for value in ("soon", "-1", "nan", "inf", "3601")],
+    *[
+        (f"LONGHAND_{name}", value)
+        for name in ("MAX_CONNECTIONS", "MAX_CONNECTIONS_PER_ADDRESS", "RATE_PER_TOKEN", "RATE_PER_ADDRESS")
+        for value in ("many", "1.5", "-1", "1000001")
+    ],
+    *[(f"LONGHAND_{name}", "0") for name in ("MAX_CONNECTIONS", "MIN_BODY_RATE")],
+    *[("LONGHAND_TRUSTED_PROXIES", value) for value in ("proxy.example.org", "10.0.0.1/8", "127.0.0.1:80", "*")],
+    *[("LONGHAND_PROXY_HEADER", value) for value in ("x-real-ip", "both")],
+    *[
+        ("LONGHAND_ALLOWED_HOSTS", value)
+        for value in ("https://example.org", "*", "example.org/", "a.*.org", "two words")
+    ],
+    *[
+        ("LONGHAND_CORS_ORIGINS", value)
+        for value in ("app.example.org", "https://app.example.org/", "null", "https://*")
+    ],
     *[
         ("LONGHAND_ADMIN_TOKEN", value)
         for value in ("fifteen-letters", "sixteen letters and more", "é" * 16, "x" * 513)

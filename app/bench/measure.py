@@ -95,7 +95,9 @@ class Bench:
         """Return the settings that let all reports run at once."""
         room = str(self.options.reports + 10_000)
         names = ("LONGHAND_MAX_CONCURRENT", "LONGHAND_MAX_QUEUED", "LONGHAND_MAX_PER_USER")
-        limits = dict.fromkeys(names, room) | {"LONGHAND_ADMIN_TOKEN": ADMIN_TOKEN, "LONGHAND_DRAIN_SECONDS": "0"}
+        unbounded = ("LONGHAND_RATE_PER_TOKEN", "LONGHAND_MAX_CONNECTIONS_PER_ADDRESS")
+        limits = dict.fromkeys(names, room) | dict.fromkeys(unbounded, "0") | {"LONGHAND_MAX_CONNECTIONS": room}
+        limits |= {"LONGHAND_ADMIN_TOKEN": ADMIN_TOKEN, "LONGHAND_DRAIN_SECONDS": "0"}
         return limits | ({"LONGHAND_MAX_CONCURRENT": str(at_once)} if (at_once := self.options.concurrent) else {})
 
 

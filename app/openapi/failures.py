@@ -7,6 +7,7 @@ from app.errors import (
     BodyTooLarge,
     DatabaseFailed,
     GenerationInProgress,
+    HeadersTooLarge,
     InternalError,
     Invalid,
     MalformedJson,
@@ -14,9 +15,13 @@ from app.errors import (
     NotFound,
     Problem,
     RangeNotSatisfiable,
+    RateLimited,
     RequestTimeout,
+    TooManyConnections,
     Unauthorized,
     UnsupportedMediaType,
+    UriTooLong,
+    WrongHost,
 )
 from app.openapi import documents
 from app.openapi.describe import Operation, Schema, headers
@@ -24,6 +29,7 @@ from app.openapi.schemas import Refs
 
 WITH_BODY = (MalformedJson, MalformedRequest, RequestTimeout, BodyTooLarge, UnsupportedMediaType, Invalid)
 WITH_TOKEN = (Unauthorized, DatabaseFailed)
+EVERYWHERE = (UriTooLong, WrongHost, RateLimited, HeadersTooLarge, TooManyConnections, InternalError)
 
 HEADERS: dict[type[Problem], str] = {Unauthorized: "WWW-Authenticate", RangeNotSatisfiable: "Content-Range"}
 EXTENSIONS: dict[type[Problem], list[str]] = {
@@ -42,7 +48,7 @@ def problems_of(operation: Operation, *, with_id: bool) -> set[type[Problem]]:
         *([Invalid] if takes_query else []),
         *(WITH_BODY if operation.body else []),
         *([] if operation.public else WITH_TOKEN),
-        InternalError,
+        *EVERYWHERE,
     }
 
 
@@ -58,7 +64,7 @@ def failures(operation: Operation, refs: Refs, *, with_id: bool) -> Iterator[tup
 def _failure(kinds: Sequence[type[Problem]], refs: Refs) -> dict[str, Any]:
     """Describe the problems of one status."""
     always = [HEADERS[kind] for kind in kinds if kind in HEADERS]
-    if all(kind.retry_after for kind in kinds):
+    if all(kind.retry_after or kind is RateLimited for kind in kinds):
         always.append("Retry-After")
     own: Schema = {"properties": {"code": {"type": "string", "enum": [kind.code for kind in kinds]}}}
     cases = [

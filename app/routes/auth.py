@@ -1,7 +1,9 @@
 """Who is asking, and whether it is theirs."""
 
 from app.access import MEMORY_SECONDS
+from app.addresses import client_of
 from app.errors import NotFound, Unauthorized
+from app.headers import peer
 from app.models import Topic, TopicId, User, UserId
 from app.queries import topics
 from app.routes.resource import Request
@@ -11,8 +13,13 @@ LARGEST_ID = 2**63 - 1
 
 
 async def current_user(request: Request, memory: float = MEMORY_SECONDS) -> User:
-    """Return who asks, as was known within so many seconds. Raises Unauthorized."""
-    return await request.state["access"].user(bearer(request), memory)
+    """Return who asks, as was known within so many seconds. Raises Unauthorized or RateLimited."""
+    token = bearer(request)
+    user = await _signed_in(request, token, memory)
+    if "counted" not in request.scope:  # once a request, however often its handler asks
+        request.scope["counted"] = True
+        request.scope["rate_limit"] = request.state["limiter"].take(hash(token))
+    return user
 
 
 def bearer(request: Request) -> str:
@@ -21,6 +28,18 @@ def bearer(request: Request) -> str:
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized
     return token.strip()
+
+
+async def _signed_in(request: Request, token: str, memory: float) -> User:
+    """Look up a token; where many were wrong, who was never right has to wait first. Raises RateLimited."""
+    access, sign_ins, client = request.state["access"], request.state["sign_ins"], client_of(peer(request.scope))
+    if sign_ins.slows(client) and not access.seen(token):
+        await sign_ins.pause(client)
+    try:
+        return await access.user(token, memory)
+    except Unauthorized:
+        sign_ins.failed(client)
+        raise
 
 
 async def owned_topic(request: Request) -> Topic:

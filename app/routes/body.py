@@ -5,15 +5,11 @@ import re
 import unicodedata
 from typing import Annotated, Any, NoReturn, TypeVar
 
-from anyio import fail_after
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from starlette.requests import ClientDisconnect
 
-from app.errors import Invalid, MalformedJson, MalformedRequest, RequestTimeout, UnsupportedMediaType
+from app.errors import Invalid, MalformedJson, MalformedRequest, UnsupportedMediaType
 from app.routes.resource import Request
-
-BODY_SECONDS = 30.0
-"""How long a body may take to arrive. Hypercorn itself would wait for ever."""
 
 LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*")
 """The shape of a BCP 47 tag (RFC 5646), without its registry."""
@@ -88,10 +84,7 @@ async def body(request: Request, model: type[B]) -> B:
     Raises UnsupportedMediaType, MalformedJson, MalformedRequest, RequestTimeout, BodyTooLarge or Invalid.
     """
     try:
-        with fail_after(BODY_SECONDS):
-            content = await request.body()
-    except TimeoutError as error:
-        raise RequestTimeout from error
+        content = await request.body()
     except ClientDisconnect as error:
         raise MalformedRequest from error
     if content and request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":

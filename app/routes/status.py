@@ -7,8 +7,9 @@ from anyio import Event, move_on_after
 from starlette.responses import Response
 
 from app.access import Access
-from app.again import Reply, offer
-from app.errors import Invalid, NotFound
+from app.again import Again, Reply, offer
+from app.errors import Invalid, NotFound, RateLimited
+from app.limiter import Limiter
 from app.models import TopicId, User
 from app.queries import generations
 from app.routes.auth import bearer, check_owner, current_user, owned_topic, owns, topic_id
@@ -31,8 +32,9 @@ async def get_status(request: Request) -> Response:
     if seconds and known is not None and matches(known, snapshot.etag):
         snapshot = await wait_for_change(request, user, snapshot, seconds)
     if not seconds:
-        access, statuses = request.state["access"], request.state["statuses"]
-        offer(request.scope, partial(look_again, access, statuses, bearer(request), snapshot.topic_id, known))
+        state, token = request.state, bearer(request)
+        again = partial(look_again, state["access"], state["statuses"], token, snapshot.topic_id, known)
+        offer(request.scope, partial(counted, again, state["limiter"], hash(token)))
     return respond(status_reply(snapshot, known))
 
 
@@ -42,6 +44,18 @@ def look_again(access: Access, statuses: StatusMap, token: str, topic_id: TopicI
     if user is None or snapshot is None or not owns(user, snapshot.owner):
         return None
     return status_reply(snapshot, known)
+
+
+def counted(look: Again, limiter: Limiter, key: int) -> Reply | None:
+    """Answer once more within the caller's quota; None where it is used up, which the whole way says."""
+    reply = look()
+    if reply is None:
+        return None
+    try:
+        told = limiter.take(key)
+    except RateLimited:
+        return None
+    return reply._replace(headers=[*reply.headers, *told]) if told else reply
 
 
 async def list_generations(request: Request) -> Response:

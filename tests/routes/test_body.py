@@ -6,14 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 import trio
-from starlette.requests import Request as StarletteRequest
-from starlette.types import Message
-from trio.testing import MockClock, wait_all_tasks_blocked
+from trio.testing import wait_all_tasks_blocked
 
-from app.errors import RequestTimeout
-from app.routes.body import BODY_SECONDS, body
-from app.routes.resource import Request
-from app.routes.topics import NewTopic
+from tests.conftest import Start
 from tests.routes.client import connect, exchange, pointers, problem
 from tests.service import ADMIN_TOKEN, Service
 
@@ -207,15 +202,11 @@ async def test_a_client_is_told_to_go_on_with_its_body(service: Service) -> None
     assert b"HTTP/1.1 201" in answer
 
 
-async def test_a_body_that_never_arrives_is_a_408(autojump_clock: MockClock) -> None:
-    async def receive() -> Message:
-        await trio.sleep_forever()
-        raise AssertionError
+async def test_a_body_that_does_not_arrive_is_a_408_and_the_connection_is_closed(start: Start) -> None:
+    content = b"POST /api/topics HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\nContent-Length: 9\r\n"
 
-    request: Request = StarletteRequest({"type": "http", "method": "POST", "headers": []}, receive)
+    async with start(body_grace_seconds=0.1) as service:
+        answer = await exchange(service, content + b"Authorization: Bearer %s\r\n\r\n{" % ADMIN_TOKEN.encode())
 
-    with pytest.raises(RequestTimeout) as raised:
-        await body(request, NewTopic)
-
-    assert trio.current_time() == pytest.approx(BODY_SECONDS)
-    assert (raised.value.status, raised.value.code) == (408, "request_timeout")
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"code": "request_timeout"' in answer
