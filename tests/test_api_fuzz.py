@@ -17,7 +17,7 @@ from tests.service import ADMIN_TOKEN
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 SCHEMATHESIS = Path(sys.executable).with_name("st")
 PHASES = ("Examples", "Coverage", "Fuzzing", "Stateful")
-PATIENCE_SECONDS = 180
+PATIENCE_SECONDS = 420
 
 
 async def test_the_api_does_what_its_description_says_whatever_is_sent(tmp_path: Path, claude: FakeClaude) -> None:

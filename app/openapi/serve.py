@@ -27,8 +27,6 @@ POLICY = (
 PAGE_HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": POLICY,
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 OWN = {"start.js": "text/javascript; charset=utf-8"}
 BUNDLED = {

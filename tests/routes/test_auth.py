@@ -82,13 +82,11 @@ async def check_tokens(service: Service) -> None:
     expired = await add_token(service, "expired", later(-0.001))
     valid = await add_token(service, "valid", later(60))
 
-    taken = {}
+    taken: dict[str | None, set[str]] = {}
     for token in (None, "wrong", revoked, expired, valid):
         async with service.client(token) as client:
             answers = {
-                call: await ask(
-                    client, call[0], call[1].format(id=1), headers={"X-Forwarded-For": f"198.51.100.{number}"}
-                )
+                call: await ask(client, call[0], call[1].format(id=1), headers={"X-Forwarded-For": f"10.0.0.{number}"})
                 for number, call in enumerate(every_call(service), start=len(taken) * 50)
             }
         taken[token] = {call[1] for call, answer in answers.items() if answer.status_code != 401}

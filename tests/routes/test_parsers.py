@@ -105,6 +105,8 @@ def test_the_cursor_of_a_page_names_its_last_row(position: int, limit: int) -> N
 
 
 @given(st.text() | st.binary().map(lambda content: content.decode("latin-1")) | st.from_regex("djE6[A-Za-z0-9_-]*"))
+@example("djE6MDE")
+@example("djE6MQ==")
 def test_any_other_cursor_is_refused(cursor: str) -> None:
     try:
         position = page(request({"cursor": cursor})).position
