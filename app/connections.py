@@ -11,9 +11,9 @@ from typing import Any
 import trio
 
 from app.addresses import Trusted, client_of
-from app.errors import TooManyConnections
 from app.guard import GuardedTCPServer
 from app.protocols import refusal
+from app.refusals import TooManyConnections
 
 log = logging.getLogger("longhand.server")
 

@@ -12,12 +12,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.addresses import Trusted, client_of, matches_host
 from app.again import withdraw
 from app.bodies import BodyMiddleware
-from app.errors import RateLimited, WrongHost
 from app.forwarded import READERS, Origin
 from app.headers import header, peer
 from app.limiter import Limiter
 from app.middleware import RequestMiddleware
 from app.problems import on_bug, problem_response
+from app.refusals import RateLimited, WrongHost
 from app.settings import Settings
 
 PROBES = frozenset({"/healthz", "/readyz"})

@@ -110,11 +110,6 @@ class UnsupportedMediaType(Problem):
     detail = "The body must be JSON. Send it with 'Content-Type: application/json'."
 
 
-class UriTooLong(Problem):
-    code, title, status = "uri_too_long", "Address too long", 414
-    detail = "The path and the query have more than 8,192 bytes. Ask for less, or send it in the body."
-
-
 class RangeNotSatisfiable(Problem):
     code, title, status = "range_not_satisfiable", "Range not satisfiable", 416
     detail = "The range lies outside the file. Ask for a range within its size."
@@ -126,11 +121,6 @@ class RangeNotSatisfiable(Problem):
     @property
     def headers(self) -> Mapping[str, str]:
         return {"Content-Range": f"bytes */{self._size}"}
-
-
-class WrongHost(Problem):
-    code, title, status = "wrong_host", "Wrong host", 421
-    detail = "This server does not answer for the host that the request names. Check the address."
 
 
 class Invalid(Problem):
@@ -148,41 +138,10 @@ class IdempotencyKeyReused(Problem):
     detail = "This Idempotency-Key was sent with another request. Use a new key for a new request."
 
 
-class RateLimited(Problem):
-    """More requests than a limit allows: `wait` is how many seconds until the next one.
-
-    `policy` and `state` are the values of RateLimit-Policy and RateLimit, where there is a quota to tell of.
-    """
-
-    code, title, status = "rate_limited", "Too many requests", 429
-    detail = "More requests came than are allowed. Wait as long as the Retry-After header says."
-
-    def __init__(self, wait: int, policy: str = "", state: str = "") -> None:
-        super().__init__()
-        self._headers = {"Retry-After": str(wait)}
-        if policy:
-            self._headers |= {"RateLimit-Policy": policy, "RateLimit": state}
-
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self._headers
-
-
-class HeadersTooLarge(Problem):
-    code, title, status = "headers_too_large", "Headers too large", 431
-    detail = "The request has more than 100 headers, or more than 16 KiB of them. Send fewer."
-
-
 class TooManyGenerations(Problem):
     code, title, status = "too_many_generations", "Too many generations", 429
     detail = "You have as many unfinished generations as you may. Try again when one has ended."
     retry_after = 10
-
-
-class TooManyConnections(Problem):
-    code, title, status = "too_many_connections", "Too many connections", 503
-    detail = "The server has as many connections as it may. Close some, or try again in a moment."
-    retry_after = 5
 
 
 class QueueFull(Problem):

@@ -2,7 +2,8 @@
 
 from starlette.types import Scope
 
-from app.errors import HeadersTooLarge, Problem, UriTooLong
+from app.errors import Problem
+from app.refusals import HeadersTooLarge, UriTooLong
 
 Headers = list[tuple[bytes, bytes]]
 

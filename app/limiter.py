@@ -5,7 +5,7 @@ from collections.abc import Callable, Hashable
 from math import ceil
 from time import monotonic
 
-from app.errors import RateLimited
+from app.refusals import RateLimited
 
 WINDOW_SECONDS = 60
 LOW = 0.1

@@ -16,8 +16,9 @@ from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import H11SendableEvent
 
-from app.errors import HeadersTooLarge, MalformedRequest, Problem
+from app.errors import MalformedRequest, Problem
 from app.headers import BARE, TAILS
+from app.refusals import HeadersTooLarge
 
 BURST, BURST_SECONDS = 100, 10.0
 """How many frames that ask for nothing a client may send at once, and in how many seconds as many more."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from anyio import current_time, sleep
 
-from app.errors import RateLimited
+from app.refusals import RateLimited
 
 log = logging.getLogger("longhand.access")
 

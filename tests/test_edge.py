@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx2
 import pytest
 import trio
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.bodies import BodyMiddleware
 from app.edge import SHOWN, BugMiddleware, layers
@@ -229,10 +229,14 @@ async def test_a_bug_is_answered_within_the_headers_for_other_origins(caplog: py
     async def bug(scope: Scope, receive: Receive, send: Send) -> None:
         raise RuntimeError
 
+    app: ASGIApp = bug
+    for layer in reversed(layers(Settings.model_validate({"LONGHAND_CORS_ORIGINS": ORIGIN}))):
+        app = layer.cls(app, *layer.args, **layer.kwargs)
     client = Client()
-    await BugMiddleware(bug)(request(), client.receive, client.send)
+    headers = await client.ask(app, request(origin=ORIGIN))
 
     assert client.answer[0]["status"] == 500
+    assert headers[b"access-control-allow-origin"] == ORIGIN.encode()
     assert len([record for record in caplog.records if record.exc_info]) == 1
 
 

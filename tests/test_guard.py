@@ -376,6 +376,20 @@ async def test_a_failure_that_meets_the_servers_cancellation_does_not_swallow_it
     assert "ValueError at" in caplog.text
 
 
+class Closing:
+    """A stream that is being closed by another task."""
+
+    async def send_all(self, data: memoryview) -> NoReturn:
+        raise trio.BusyResourceError
+
+
+async def test_a_send_that_meets_the_connections_close_is_to_a_client_that_is_gone() -> None:
+    server = GuardedTCPServer(Starlette(), Config(), WorkerContext(None), {}, Closing())  # type: ignore[arg-type]
+    server._cancelled = False
+
+    assert await server._send_pieces(memoryview(b"late")) is False
+
+
 # A client that does not read holds nothing up.
 
 

@@ -9,6 +9,7 @@ import app
 
 LEVELS = """
     errors models phrases again idle addresses
+    refusals
     inbox headers limiter signins forwarded
     settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
     network guard snapshot queries files store offline answer

@@ -2,8 +2,8 @@
 
 import pytest
 
-from app.errors import RateLimited
 from app.limiter import LOW, WINDOW_SECONDS, Limiter
+from app.refusals import RateLimited
 
 QUOTA = 60  # one a second
 

@@ -10,7 +10,7 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from app import errors
+from app import errors, refusals
 from app.errors import (
     DatabaseFailed,
     GenerationInProgress,
@@ -24,7 +24,8 @@ from app.problems import instance, on_http_exception, on_problem, problem_respon
 
 TABLE = [
     found
-    for _, found in inspect.getmembers(errors, inspect.isclass)
+    for module in (errors, refusals)
+    for _, found in inspect.getmembers(module, inspect.isclass)
     if issubclass(found, Problem) and found is not Problem
 ]
 MADE: dict[type[Problem], Problem] = {
@@ -42,11 +43,14 @@ BY_STATUS = {
     409: {"generation_in_progress", "nothing_to_cancel", "nothing_to_resume"},
     413: {"body_too_large"},
     415: {"unsupported_media_type"},
+    414: {"uri_too_long"},
     416: {"range_not_satisfiable"},
+    421: {"wrong_host"},
     422: {"invalid_request", "idempotency_key_reused"},
-    429: {"too_many_generations"},
+    429: {"too_many_generations", "rate_limited"},
+    431: {"headers_too_large"},
     500: {"internal"},
-    503: {"queue_full", "shutting_down", "not_ready", "database"},
+    503: {"queue_full", "shutting_down", "not_ready", "database", "too_many_connections"},
 }
 """What programs switch on: a code may be added, none may change."""
 

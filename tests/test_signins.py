@@ -6,7 +6,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from app.errors import RateLimited
+from app.refusals import RateLimited
 from app.signins import FREE, LONGEST_PAUSE, MOST_WAITING, SIZE, WINDOW_SECONDS, SignIns
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
