@@ -1,6 +1,7 @@
 """A generation in hand: what its task, its runner and its draft know of it together."""
 
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Protocol
 
 from anyio import CancelScope, Event
@@ -34,6 +35,7 @@ class Job:
     `tokens` are those of each call of this attempt, `unclosed` what the ledger could not be told yet of calls that have
     ended. `settled` is set once the end was recorded, or could not be: then `unrecorded` is set, the status map shows
     the end, and the store still has to be told. `superseded`: somebody else owns the generation now.
+    `accepted_at` is when this process took it on.
     """
 
     generation: Generation
@@ -51,6 +53,7 @@ class Job:
     unclosed: list[tuple[CallId, CallEnd]] = field(default_factory=list)
     unrecorded: bool = False
     superseded: bool = False
+    accepted_at: float = field(default_factory=perf_counter)
 
     def __post_init__(self) -> None:
         self.finish_requested = self.generation.finish

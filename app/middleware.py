@@ -1,17 +1,22 @@
-"""Plain ASGI middleware: request ids, the log of requests, the last resort for bugs, and the bounds of bodies."""
+"""Plain ASGI middleware: request ids, what is logged, counted and traced of each request, the last resort for bugs,
+and the bounds of bodies."""
 
 import logging
 import re
 import secrets
+from contextlib import nullcontext
 from time import perf_counter
 
 from anyio import move_on_after
+from opentelemetry.trace import INVALID_SPAN, Span
 from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app import logs
 from app.errors import BodyTooLarge
 from app.problems import on_bug, problem_response
+from app.spans import fail, request_span
 
 access_log = logging.getLogger("longhand.access")
 
@@ -25,10 +30,11 @@ DISCARD_BYTES, DISCARD_SECONDS = 2**24, 5.0
 
 
 class RequestMiddleware:
-    """Around every request: gives it an id, logs one line, answers a bug as a problem.
+    """Around every request: gives it an id, logs one line, counts it, traces it, answers a bug as a problem.
 
-    Promises: every response carries `X-Request-ID`, the caller's own where it is well-formed; an exception that
-    nobody expected is logged with its traceback and answered as `internal`, and never reaches the server.
+    Promises: every response carries `X-Request-ID`, the caller's own where it is well-formed, and so does every line
+    that is logged for it; an exception that nobody expected is logged with its traceback and answered as `internal`,
+    and never reaches the server.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -41,14 +47,21 @@ class RequestMiddleware:
         given = (header(scope, b"x-request-id") or b"").decode("latin-1")
         request_id = given if REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["request_id"] = request_id
+        logs.bind(request_id=request_id)  # in this task, which is the request's own
+        tracer = scope.get("state", {}).get("tracer")
+        with request_span(tracer, scope) if tracer else nullcontext(INVALID_SPAN) as span:
+            await self._answer(scope, receive, send, span)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, span: Span) -> None:
         began = perf_counter()
         status = 0
+        id_header = b"x-request-id", scope["request_id"].encode()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+                message["headers"] = [*message.get("headers", ()), id_header]
             await send(message)
 
         try:
@@ -58,10 +71,30 @@ class RequestMiddleware:
             if not status:
                 await response(scope, receive, send_with_id)
         finally:
-            if access_log.isEnabledFor(logging.INFO):
-                path, took = scope["raw_path"].decode("ascii", "replace"), (perf_counter() - began) * 1000
-                line = "%s %s %s %.1fms request_id=%s"
-                access_log.info(line, scope["method"], path, status or "-", took, request_id)
+            note(scope, status, perf_counter() - began, span)
+
+
+def note(scope: Scope, status: int, seconds: float, span: Span) -> None:
+    """Count, log and trace a request that is over; `status` is 0 where there was no answer."""
+    route = getattr(scope.get("route"), "path_format", "-")
+    method, user = scope["method"], scope.get("user")
+    if metrics := scope.get("state", {}).get("metrics"):
+        metrics.request(route, method, status, seconds, held=scope.get("held", False))
+    if access_log.isEnabledFor(logging.INFO):
+        milliseconds = round(seconds * 1000, 1)
+        path = scope["raw_path"].decode("ascii", "replace")
+        fields = {"method": method, "route": route, "status": status, "duration_ms": milliseconds}
+        access_log.info(
+            "%s %s %s %.1fms request_id=%s", method, path, status or "-", milliseconds, scope["request_id"],
+            extra={"fields": fields if user is None else {**fields, "user": user.id}},
+        )  # fmt: skip
+    if span.is_recording():
+        span.update_name(f"{method} {route}")
+        span.set_attributes({"http.route": route, "http.response.status_code": status})
+        if user is not None:
+            span.set_attribute("user.id", str(user.id))
+        if status >= 500:
+            fail(span, str(status))
 
 
 class BodyMiddleware:

@@ -8,9 +8,9 @@ import pytest
 import app
 
 LEVELS = """
-    errors models phrases guard
-    settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
-    network snapshot queries files store offline answer
+    errors models phrases guard redact metrics spans
+    logs settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
+    network snapshot queries files store tracing offline answer
     pool status
     claude access job
     draft
@@ -19,6 +19,7 @@ LEVELS = """
     generate
     runner
     state
+    exposition
     problems routes
     middleware
     main
@@ -37,8 +38,12 @@ DOORS = {
         {"start_soon", "create_task_group", "open_nursery"},
         {"runner", "generate", "server", "guard", "write", "bench"},
     ),
-    # Guard enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words.
-    "enters a thread": ({"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"}, {"threads", "guard", "bench"}),
+    # Guard enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words. The log is written, and the
+    # loop watched, from a thread of its own, for as long as the process lives.
+    "enters a thread": (
+        {"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"},
+        {"threads", "guard", "logs", "loopwatch", "bench"},
+    ),
     "imports the SDK": ({"anthropic"}, {"claude", "bench"}),
     # Main tells of the first access token; write shows progress and may put the report on standard output.
     "prints": ({"print", "stdout", "stderr"}, {"cli", "main", "write", "bench"}),

@@ -15,7 +15,9 @@ async def current_user(request: Request, memory: float = MEMORY_SECONDS) -> User
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise Unauthorized
-    return await request.state["access"].user(token.strip(), memory)
+    user = await request.state["access"].user(token.strip(), memory)
+    request.scope["user"] = user  # for the log
+    return user
 
 
 async def owned_topic(request: Request) -> Topic:

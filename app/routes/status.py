@@ -27,6 +27,7 @@ async def get_status(request: Request) -> Response:
     known = request.headers.get("if-none-match")
     snapshot = await look(request, user, topic_id(request))
     if seconds and known is not None and matches(known, snapshot.etag):
+        request.scope["held"] = True
         snapshot = await wait_for_change(request, user, snapshot, seconds)
     return status_response(snapshot, known)
 

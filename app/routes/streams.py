@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from anyio import CancelScope, Event, current_time, move_on_after
+from prometheus_client import Gauge
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Send
 
@@ -71,12 +72,13 @@ class EventStream(StreamingResponse):
     stream's window stays closed.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], readers: Gauge) -> None:
         super().__init__(events, headers=HEADERS)
         self._events = events
+        self._readers = readers
 
     async def stream_response(self, send: Send) -> None:
-        with CancelScope() as scope:
+        with CancelScope() as scope, self._readers.track_inprogress():
 
             async def send_in_time(message: Message) -> None:
                 with move_on_after(GuardedTCPServer.SEND_SECONDS) as limit:
@@ -145,7 +147,8 @@ async def reader(request: Request) -> User | None:
 def stream(request: Request, events: AsyncGenerator[bytes, None]) -> Response:
     """Answer with a stream; HEAD gets its headers and starts nothing."""
     if request.method != "HEAD":
-        return EventStream(events)
+        request.scope["held"] = True
+        return EventStream(events, request.state["metrics"].readers)
     response = Response(headers=HEADERS)
     del response.headers["content-length"]  # a stream has none
     return response
