@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from os import write
 from queue import Empty, SimpleQueue
-from threading import Thread
+from threading import Event, Thread
 from time import gmtime
 from types import MappingProxyType
 from typing import Any, Literal
@@ -20,8 +20,11 @@ Format = Literal["console", "json"]
 MAX_LINES = 10_000
 """How many lines may wait to be written; further ones are dropped and counted."""
 
-BATCH = 200
-"""How many lines are written at once at most."""
+BATCH = 50
+"""How many lines are written at once at most: as long as they are made, nobody else runs."""
+
+GATHER_SECONDS = 0.05
+"""How long a first line waits for others: to wake the thread for each would cost the loop more than the line."""
 
 FLUSH_SECONDS = 2.0
 """How long the end waits for the last lines to be written: who reads them may have stopped reading."""
@@ -55,6 +58,7 @@ class QueueingHandler(logging.Handler):
         self._render = render
         self._told = 0
         self._queue: SimpleQueue[logging.LogRecord | None] = SimpleQueue()
+        self._stopping = Event()
         self._thread = Thread(target=self._work, name="longhand-log", daemon=True)
         self._thread.start()
 
@@ -67,6 +71,7 @@ class QueueingHandler(logging.Handler):
 
     def stop(self) -> None:
         """Write what waits, for as long as `FLUSH_SECONDS`; blocks."""
+        self._stopping.set()
         self._queue.put(None)
         self._thread.join(FLUSH_SECONDS)
 
@@ -83,6 +88,8 @@ class QueueingHandler(logging.Handler):
     def _take(self) -> tuple[list[logging.LogRecord], bool]:
         """Wait for a line and take all that are there; tell whether more may come."""
         record, records = self._queue.get(), []
+        if self._queue.empty():
+            self._stopping.wait(GATHER_SECONDS)
         try:
             while record is not None:
                 records.append(record)
