@@ -14,10 +14,10 @@ from app.draft import Draft, report_text, unkept_pieces
 from app.errors import ClaudeStream, Refused, Superseded, failure_of, leaves
 from app.files import Files
 from app.gate import Gate
-from app.job import Job
+from app.job import Job, count_end
 from app.ledger import settle_calls
 from app.metrics import Metrics
-from app.models import Generation, Mode, StatusName, now, seconds_between
+from app.models import Generation, Mode, StatusName, now
 from app.patience import Limits
 from app.prompts import closing_prompt, conclusion, finish_prompt, question, report_prompt, section_prompt
 from app.queries import artifacts, generations, texts
@@ -25,7 +25,6 @@ from app.queries.artifacts import Version
 from app.queries.texts import Piece
 from app.redact import Redactor
 from app.report import filename
-from app.spans import tell_end
 from app.status import StatusMap
 from app.store import Store
 from app.text import ReportText, Strand
@@ -266,7 +265,7 @@ def show_end(job: Job, completed: Generation | None, tools: Tools) -> None:
     if completed is not None:
         _log(job.generation, "Report generation completed")
         tools.statuses.mark_completed(completed)
-        count_end(completed, StatusName.COMPLETED, "", tools.metrics)
+        count_end(completed, StatusName.COMPLETED, tools.metrics)
         return
     if job.superseded:
         _log(job.generation, "Report generation was taken over", logging.WARNING)
@@ -275,21 +274,13 @@ def show_end(job: Job, completed: Generation | None, tools: Tools) -> None:
         job.generation = replace(job.generation, completed_at=job.generation.completed_at or now())
     if job.failure is not None:
         tools.statuses.mark_failed(job.generation, job.failure)
-        count_end(job.generation, StatusName.FAILED, job.failure.code, tools.metrics)
+        count_end(job.generation, StatusName.FAILED, tools.metrics, job.failure.code)
     elif job.cancel_requested:
         _log(job.generation, "Report generation cancelled")
         tools.statuses.mark_cancelled(job.generation)
-        count_end(job.generation, StatusName.CANCELLED, "", tools.metrics)
+        count_end(job.generation, StatusName.CANCELLED, tools.metrics)
     elif not job.unrecorded:
         tools.statuses.mark_queued(job.generation)
-
-
-def count_end(generation: Generation, status: StatusName, error_code: str, metrics: Metrics) -> None:
-    """Count a generation that has ended, and say so in its trace."""
-    metrics.ended.labels(status, error_code).inc()
-    if generation.started_at and generation.completed_at:
-        metrics.report_seconds.labels(status).observe(seconds_between(generation.started_at, generation.completed_at))
-    tell_end(status, error_code)
 
 
 async def discard_file(generation: Generation, tools: Tools) -> None:

@@ -7,9 +7,11 @@ from typing import Protocol
 from anyio import CancelScope, Event
 
 from app.errors import Failure
-from app.models import CallId, Generation, Tokens, total
+from app.metrics import Metrics
+from app.models import CallId, Generation, StatusName, Tokens, seconds_between, total
 from app.queries.usage import CallEnd
 from app.slots import Place
+from app.spans import tell_end
 from app.text import ReportText
 
 
@@ -63,3 +65,11 @@ class Job:
         """Count the tokens of a call, in the place of what was counted for it before."""
         self.tokens[call] = tokens
         self.generation = replace(self.generation, tokens=total(self.tokens.values()))
+
+
+def count_end(generation: Generation, status: StatusName, metrics: Metrics, error_code: str = "") -> None:
+    """Count a generation that has ended, and say so in its trace."""
+    metrics.ended.labels(status, error_code).inc()
+    if generation.started_at and generation.completed_at:
+        metrics.report_seconds.labels(status).observe(seconds_between(generation.started_at, generation.completed_at))
+    tell_end(status, error_code)

@@ -199,7 +199,7 @@ class Runner:
 
     async def _run(self, job: Job) -> None:
         generation, topic_id = job.generation, job.generation.topic_id
-        logs.bind(topic=topic_id, generation=generation.id, attempt=generation.attempt)  # in this task and its own
+        logs.bind(topic=topic_id, generation=generation.id)  # in this task and its own; it binds the attempt itself
         attributes = {"longhand.topic_id": topic_id, "longhand.generation_id": generation.id}
         try:
             with job.scope, generation_span(self._tools.tracer, attributes):

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -15,6 +16,8 @@ import pytest
 from app import logs
 from app.logs import MAX_LINES, Format, bind, dropped_lines, open_logs
 from app.redact import MASK, Redactor
+from tests.claude import FakeClaude, Script
+from tests.process import serving
 
 SECRET = "a-secret-of-the-tests"
 REDACT = Redactor([SECRET])
@@ -177,9 +180,11 @@ def test_where_nobody_reads_any_more_the_end_comes_all_the_same(monkeypatch: pyt
     reader, writer = os.pipe()
     fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
 
+    began = time.monotonic()
     with open_logs(writer, "console", "info", REDACT):
         for _ in range(200):
             log.info("x" * 1000)
+    assert time.monotonic() - began < 5
 
     os.close(reader)  # which frees the thread
     with open_logs(writer, "console", "info", REDACT):
@@ -187,3 +192,32 @@ def test_where_nobody_reads_any_more_the_end_comes_all_the_same(monkeypatch: pyt
         handler().stop()
         assert dropped_lines() >= 1
     os.close(writer)
+
+
+async def test_the_lines_of_a_request_and_of_what_it_starts_carry_their_names(
+    tmp_path: Path, claude: FakeClaude
+) -> None:
+    claude.default = Script.error(400, "invalid_request_error", "no")
+    async with serving(tmp_path / "data", claude, LONGHAND_LOG_FORMAT="json") as server:
+        topic_id = await server.topic()
+        asked = await server.http.post(f"/api/topics/{topic_id}/generate", headers={"X-Request-ID": "mine"})
+        await server.ended(topic_id)
+        await server.http.get("/nowhere?token=a-token-in-a-query")
+        server.process.inner.terminate()
+        assert await server.process.wait() == 0
+
+    found = [json.loads(line) for line in server.process.errors.splitlines()]
+    (request,) = [line for line in found if line.get("route") == "/api/topics/{id}/generate"]
+    names = {name: request[name] for name in ("request_id", "user", "method", "status", "level")}
+    assert names == {"request_id": "mine", "user": 1, "method": "POST", "status": 202, "level": "info"}
+    assert request["duration_ms"] > 0
+    (nowhere,) = [line for line in found if line.get("route") == "-"]
+    assert (nowhere["status"], "user" in nowhere) == (404, False)
+    assert "/nowhere 404" in nowhere["event"]
+    of_generation = [line for line in found if "[BACKGROUND]" in line["event"]]
+    names = {"topic": topic_id, "generation": asked.json()["data"]["generation_id"], "attempt": 1, "request_id": "mine"}
+    assert len(of_generation) >= 2
+    assert all(names.items() <= line.items() for line in of_generation)
+    (failed,) = [line for line in of_generation if line["level"] == "error"]
+    assert "Report generation failed" in failed["event"]
+    assert "Traceback" in failed["exception"]

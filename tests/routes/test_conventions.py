@@ -22,7 +22,7 @@ UNKNOWN_PATHS = (
     "/api/topics/1/plan",
     "/api/topics/1/ask",
     "/api/usage",
-    "/metrics",
+    "/metric",
     "/openapi.json",
 )
 GOOD_IDS = ("a", "0", "Caller.id_of-128", "x" * 128)
