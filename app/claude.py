@@ -215,6 +215,7 @@ def _client(settings: Settings) -> AsyncAnthropic:
         max_retries=0,
         timeout=None,
         http_client=http_client,
+        open_telemetry=False,  # app/ledger.py traces our calls, and shows no more of them than it means to
     )
     client.messages.with_streaming_response.create  # noqa: B018 - imports now what the first call would on the loop
     _take_up()

@@ -18,7 +18,7 @@ from app import __version__
 from app.access import MEMORY_SECONDS
 from app.directory import DATABASE, make_directory
 from app.errors import LonghandError, StartError, expected
-from app.main import environment
+from app.main import environment, log_of
 from app.models import Token, TokenId, later, now
 from app.queries import users
 from app.server import load_config, serve_until_signal
@@ -76,14 +76,14 @@ def serve(bind: str | None, config: Path | None, data_dir: Path | None) -> None:
     Exit codes: 0 after a clean stop, 1 after a crash or when the service cannot start, 2 for wrong settings.
     """
     settings = settings_of(data_dir)
-    start_logging(logging.INFO)
-    try:
-        trio.run(serve_until_signal, settings, load_config(config, bind), announce)
-    except Exception as error:
-        if expected(error):
-            raise
-        logging.getLogger("longhand.server").critical("The server crashed", exc_info=error)
-        raise StartError("The server crashed; the log says where.") from error
+    with log_of(settings):
+        try:
+            trio.run(serve_until_signal, settings, load_config(config, bind), announce)
+        except Exception as error:
+            if expected(error):
+                raise
+            logging.getLogger("longhand.server").critical("The server crashed", exc_info=error)
+            raise StartError("The server crashed; the log says where.") from error
 
 
 @main.command()
@@ -103,9 +103,13 @@ def write(
     Without -o, the file gets a name from the topic and lands where you are; no other file is overwritten. Exit codes:
     0 when the report is written, 1 when it is not, 2 for wrong settings, 130 after Ctrl-C.
     """
-    start_logging(logging.CRITICAL)  # what went wrong with the report is said in one line at the end
     assignment = Assignment(topic, read_plan(plan) if plan else "", language, instructions, model)
-    sys.exit(trio.run(write_report, settings_of(data_dir), assignment, output))
+    settings = settings_of(data_dir).model_copy(
+        update={"log_level": "critical"}
+    )  # one line at the end says what failed
+    with log_of(settings):
+        exit_code = trio.run(write_report, settings, assignment, output)
+    sys.exit(exit_code)
 
 
 @main.group()
@@ -227,8 +231,3 @@ def in_database(data_dir: Path | None, query: Callable[[Database], T], *, create
 
 def announce(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
-
-
-def start_logging(level: int) -> None:
-    logging.basicConfig(level=level, stream=sys.stderr, format="%(asctime)s %(levelname)-7s %(name)s %(message)s")
-    logging.getLogger("httpx2").setLevel(logging.WARNING)

@@ -2,23 +2,28 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from time import perf_counter
 
 from anyio import Semaphore, create_task_group, move_on_after
+from opentelemetry.trace import Tracer
 
+from app import logs
 from app.claude import Claude
 from app.draft import Draft, report_text, unkept_pieces
 from app.errors import ClaudeStream, Refused, Superseded, failure_of, leaves
 from app.files import Files
 from app.gate import Gate
-from app.job import Job
+from app.job import Job, count_end
 from app.ledger import settle_calls
+from app.metrics import Metrics
 from app.models import Generation, Mode, StatusName, now
 from app.patience import Limits
 from app.prompts import closing_prompt, conclusion, finish_prompt, question, report_prompt, section_prompt
 from app.queries import artifacts, generations, texts
 from app.queries.artifacts import Version
 from app.queries.texts import Piece
+from app.redact import Redactor
 from app.report import filename
 from app.status import StatusMap
 from app.store import Store
@@ -41,6 +46,9 @@ class Tools:
     gate: Gate
     statuses: StatusMap
     limits: Limits
+    metrics: Metrics = field(default_factory=Metrics)
+    tracer: Tracer | None = None
+    redact: Redactor = field(default_factory=Redactor)
 
 
 async def generate(job: Job, tools: Tools) -> None:
@@ -57,7 +65,7 @@ async def generate(job: Job, tools: Tools) -> None:
         completed = await produce(job, tools)
     # The job's boundary: one bad topic must not cancel its siblings. A section may fail while another is cancelled.
     except* Exception as errors:  # noqa: BLE001
-        note_failure(job, errors)
+        note_failure(job, errors, tools.redact)
     finally:
         with move_on_after(FINAL_WRITE_SECONDS, shield=True):
             await conclude(job, completed, tools)
@@ -67,7 +75,7 @@ async def generate(job: Job, tools: Tools) -> None:
 async def produce(job: Job, tools: Tools) -> Generation:
     """Write the report and save it; returns the completed generation."""
     draft = await begin(job, tools)
-    writer = Writer(job, draft, tools.store, tools.claude, tools.gate, tools.limits)
+    writer = Writer(job, draft, tools.store, tools.claude, tools.gate, tools.limits, tools.metrics)
     with job.writing:
         if not job.finish_requested:
             await write(job, draft, writer, tools.limits.section_concurrency)
@@ -86,10 +94,12 @@ async def produce(job: Job, tools: Tools) -> Generation:
 async def begin(job: Job, tools: Tools) -> Draft:
     """Wait for a place to run, claim the generation and take up what is written of it."""
     await job.place.wait()
+    tools.metrics.queue_seconds.observe(perf_counter() - job.accepted_at)
     if job.generation.status is StatusName.QUEUED:
         job.generation = await tools.store.write(generations.claim_generation, job.generation)
         tools.statuses.mark_generating(job.generation)
     generation = job.generation
+    logs.bind(attempt=generation.attempt)
     kept = await tools.store.read(texts.kept_strands, generation.id) if generation.characters else []
     text = report_text(generation, kept)
     if generation.resumes > tools.limits.max_resumes and not is_whole(text, generation):
@@ -163,14 +173,15 @@ def whole(job: Job) -> Generation:
     return generation if generation.partial else replace(generation, sections_done=generation.sections_total)
 
 
-def note_failure(job: Job, errors: ExceptionGroup[Exception]) -> None:
-    """Note why a generation failed, and log it, unless somebody else owns it now."""
+def note_failure(job: Job, errors: ExceptionGroup[Exception], redact: Redactor) -> None:
+    """Note why a generation failed, and log it, unless somebody else owns it now. No secret stays in the message."""
     found = list(leaves(errors))
     if any(isinstance(leaf, Superseded) for leaf in found):
         job.superseded = True
         return
     error = next((leaf for leaf in found if isinstance(leaf, Refused)), found[0])  # its text must not stay
     job.failure = failure_of(error)
+    job.failure.args = (redact(str(job.failure)),)
     log.error(
         "[BACKGROUND] Report generation failed topic=%s generation=%s error=%s",
         job.generation.topic_id, job.generation.id, job.failure, exc_info=error,
@@ -254,6 +265,7 @@ def show_end(job: Job, completed: Generation | None, tools: Tools) -> None:
     if completed is not None:
         _log(job.generation, "Report generation completed")
         tools.statuses.mark_completed(completed)
+        count_end(completed, StatusName.COMPLETED, tools.metrics)
         return
     if job.superseded:
         _log(job.generation, "Report generation was taken over", logging.WARNING)
@@ -262,9 +274,11 @@ def show_end(job: Job, completed: Generation | None, tools: Tools) -> None:
         job.generation = replace(job.generation, completed_at=job.generation.completed_at or now())
     if job.failure is not None:
         tools.statuses.mark_failed(job.generation, job.failure)
+        count_end(job.generation, StatusName.FAILED, tools.metrics, job.failure.code)
     elif job.cancel_requested:
         _log(job.generation, "Report generation cancelled")
         tools.statuses.mark_cancelled(job.generation)
+        count_end(job.generation, StatusName.CANCELLED, tools.metrics)
     elif not job.unrecorded:
         tools.statuses.mark_queued(job.generation)
 

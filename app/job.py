@@ -1,14 +1,17 @@
 """A generation in hand: what its task, its runner and its draft know of it together."""
 
 from dataclasses import dataclass, field, replace
+from time import perf_counter
 from typing import Protocol
 
 from anyio import CancelScope, Event
 
 from app.errors import Failure
-from app.models import CallId, Generation, Tokens, total
+from app.metrics import Metrics
+from app.models import CallId, Generation, StatusName, Tokens, seconds_between, total
 from app.queries.usage import CallEnd
 from app.slots import Place
+from app.spans import tell_end
 from app.text import ReportText
 
 
@@ -34,6 +37,7 @@ class Job:
     `tokens` are those of each call of this attempt, `unclosed` what the ledger could not be told yet of calls that have
     ended. `settled` is set once the end was recorded, or could not be: then `unrecorded` is set, the status map shows
     the end, and the store still has to be told. `superseded`: somebody else owns the generation now.
+    `accepted_at` is when this process took it on.
     """
 
     generation: Generation
@@ -51,6 +55,7 @@ class Job:
     unclosed: list[tuple[CallId, CallEnd]] = field(default_factory=list)
     unrecorded: bool = False
     superseded: bool = False
+    accepted_at: float = field(default_factory=perf_counter)
 
     def __post_init__(self) -> None:
         self.finish_requested = self.generation.finish
@@ -60,3 +65,11 @@ class Job:
         """Count the tokens of a call, in the place of what was counted for it before."""
         self.tokens[call] = tokens
         self.generation = replace(self.generation, tokens=total(self.tokens.values()))
+
+
+def count_end(generation: Generation, status: StatusName, metrics: Metrics, error_code: str = "") -> None:
+    """Count a generation that has ended, and say so in its trace."""
+    metrics.ended.labels(status, error_code).inc()
+    if generation.started_at and generation.completed_at:
+        metrics.report_seconds.labels(status).observe(seconds_between(generation.started_at, generation.completed_at))
+    tell_end(status, error_code)

@@ -2,18 +2,21 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 from anyio import CancelScope, current_time
+from opentelemetry.trace import SpanKind
 
 from app.claude import Claude
 from app.draft import Draft
 from app.errors import DatabaseFailed
 from app.job import Job
+from app.metrics import Metrics
 from app.models import CallId, Phase, Tokens
 from app.prompts import Prompt
 from app.queries import usage
 from app.queries.usage import CallEnd, CallState
+from app.spans import Attributes, span
 from app.store import Store
 from app.text import Strand
 
@@ -32,23 +35,35 @@ class Call:
     take at the end of a call stays with the job, for `settle_calls`.
     """
 
-    def __init__(self, job: Job, draft: Draft, strand: Strand, store: Store, taken: Callable[[], None]) -> None:
+    def __init__(
+        self, job: Job, draft: Draft, strand: Strand, store: Store, metrics: Metrics, taken: Callable[[], None]
+    ) -> None:
         self._job = job
         self._draft = draft
         self._strand = strand
         self._store = store
+        self._metrics = metrics
         self._taken = taken
         self._tokens = Tokens()
         self._request_id: str | None = None
         self._call_id: CallId | None = None
         self._thinks = False
         self._told_all = False
-        self._bytes = 0
+        self._bytes = self._characters = 0
         self._began = current_time()
         self._first_at: float | None = None
 
     async def run(self, claude: Claude, prompt: Prompt) -> str:
         """Let Claude write, and return why it stopped. Raises a Failure, or Superseded."""
+        model = self._job.generation.model
+        asked = {"gen_ai.provider.name": "anthropic", "gen_ai.operation.name": "chat", "gen_ai.request.model": model}
+        with span("claude", SpanKind.CLIENT, asked) as current:
+            try:
+                return await self._run(claude, prompt)
+            finally:
+                current.set_attributes(self._told())
+
+    async def _run(self, claude: Claude, prompt: Prompt) -> str:
         generation = self._job.generation
         self._call_id = await self._store.write(usage.open_call, generation, generation.kind)
         self._began = current_time()
@@ -90,8 +105,11 @@ class Call:
     async def piece(self, text: str) -> None:
         if self._first_at is None:
             self._first_at = current_time()
+            model = self._job.generation.model
+            self._metrics.first_text_seconds.labels(model).observe(self._first_at - self._began)
             self._log("First text", f" after={self._first_at - self._began:.1f}s")
         self._bytes += len(text.encode())
+        self._characters += len(text)
         await self._draft.piece(self._strand, text)
 
     async def _close(self, state: CallState | None, stop_reason: str | None) -> None:
@@ -109,12 +127,32 @@ class Call:
             latency_ms=round((current_time() - self._began) * 1000),
             first_token_ms=None if self._first_at is None else round((self._first_at - self._began) * 1000),
         )
+        self._count(end.state)
         assert self._call_id is not None
         self._job.unclosed.append((self._call_id, end))
         try:
             await settle_calls(self._job, self._store)
         except DatabaseFailed:
             log.warning("[BACKGROUND] Ledger row %s not closed yet", self._call_id, exc_info=True)
+
+    def _count(self, state: CallState) -> None:
+        """Count the call, its tokens, and how fast its text came."""
+        model = self._job.generation.model
+        self._metrics.calls.labels(model, state).inc()
+        for kind, count in asdict(self._tokens).items():
+            self._metrics.tokens.labels(model, kind).inc(count or 0)
+        seconds = 0.0 if self._first_at is None else current_time() - self._first_at
+        if seconds > 0:
+            self._metrics.speed.labels(model).observe(self._characters / seconds)
+
+    def _told(self) -> Attributes:
+        """Return what a trace shows of the call, as far as it is known."""
+        known = {
+            "anthropic.request.id": self._request_id,
+            "gen_ai.usage.input_tokens": self._tokens.input,
+            "gen_ai.usage.output_tokens": self._tokens.output,
+        }
+        return {name: value for name, value in known.items() if value is not None}
 
     def output(self) -> int | None:
         """Return the output tokens so far: as Claude told them, or estimated; None before it told of any."""

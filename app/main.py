@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
 
 from dotenv import dotenv_values
@@ -12,27 +12,35 @@ from starlette.exceptions import HTTPException
 
 from app.edge import layers
 from app.errors import Problem, SettingsError
+from app.logs import open_logs
 from app.openapi import serve
 from app.problems import on_http_exception, on_problem
+from app.redact import Redactor
 from app.routes import artifacts, events, generations, news, operations, status, topics
 from app.settings import Settings, load_settings
 from app.state import Announce, State, open_state
 
 
-def create_app(settings: Callable[[], Settings] | Settings, announce: Announce | None) -> Starlette:
+def create_app(
+    settings: Callable[[], Settings] | Settings,
+    announce: Announce | None,
+    log: Callable[[Settings], AbstractContextManager[None]] | None = None,
+) -> Starlette:
     """Make the application. Its state is opened by its lifespan, which owns every generation.
 
     `settings` may be a function, called when the lifespan starts. `announce` is told what a person has to see once.
+    `log` opens the log; without it, whoever serves the application has done so.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         chosen = settings if isinstance(settings, Settings) else settings()
-        async with open_state(chosen, announce) as state:
-            app.state.runner = state["runner"]
-            app.user_middleware = layers(chosen)  # what stands around it depends on settings that are known only now
-            app.middleware_stack = app.build_middleware_stack()
-            yield state
+        with log(chosen) if log else nullcontext():
+            async with open_state(chosen, announce) as state:
+                app.state.runner = state["runner"]
+                app.user_middleware = layers(chosen)  # which they are, the settings say, that are known only now
+                app.middleware_stack = app.build_middleware_stack()
+                yield state
 
     application = Starlette(
         routes=[
@@ -61,7 +69,14 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in from_file.items() if value is not None} | dict(os.environ)
 
 
+def log_of(settings: Settings) -> AbstractContextManager[None]:
+    """Write the log to standard error, as the settings say; at the end the last lines are waited for, which blocks."""
+    redact = Redactor(settings.secrets)
+    return open_logs(2, settings.log_format, settings.log_level, redact, colors=sys.stderr.isatty())
+
+
 app = create_app(
     lambda: load_settings(environment()),
     lambda line: print(line, file=sys.stderr, flush=True),  # noqa: T201
+    log_of,
 )

@@ -1,18 +1,24 @@
-"""Plain ASGI middleware: request ids, the log of requests, the last resort for bugs."""
+"""Plain ASGI middleware: request ids, what is logged, counted and traced of each request, the last resort for bugs."""
 
 import logging
 import re
 import secrets
-from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 
+from opentelemetry.trace import INVALID_SPAN, Span
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.again import Again, Header, Reply, offer, offered
+from app import logs
+from app.again import Again, Header, Reply, offer, offered, withdraw
 from app.headers import fault, header, protected, protection
+from app.metrics import Metrics
+from app.models import UserId
 from app.problems import on_bug, problem_response
+from app.spans import fail, request_span
 
 access_log = logging.getLogger("longhand.access")
 
@@ -20,11 +26,12 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 
 
 class RequestMiddleware:
-    """Around every request: gives it an id, logs one line, answers a bug as a problem.
+    """Around every request: gives it an id, logs one line, counts it, traces it, answers a bug as a problem.
 
-    Promises: every response carries `X-Request-ID`, the caller's own where it is well-formed, and the headers that
-    protect its reader; a request whose head is too large is refused; an exception that nobody expected is logged with
-    its traceback and answered as `internal`, and never reaches the server.
+    Promises: every response carries `X-Request-ID`, the caller's own where it is well-formed, and so does every line
+    that is logged for it, and the headers that protect its reader; a request whose head is too large is refused; an
+    exception that nobody expected is logged with its traceback and answered as `internal`, and never reaches the
+    server.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -36,20 +43,25 @@ class RequestMiddleware:
             return
         given = (header(scope, b"x-request-id") or b"").decode("latin-1")
         chosen = given if REQUEST_ID.fullmatch(given) else None
-        scope["request_id"] = request_id = chosen or secrets.token_hex(8)
+        scope["request_id"] = chosen or secrets.token_hex(8)
+        logs.bind(request_id=scope["request_id"])  # in this task, which is the request's own
+        tracer = scope.get("state", {}).get("tracer")
+        with request_span(tracer, scope) if tracer else nullcontext(INVALID_SPAN) as span:
+            await self._answer(scope, receive, send, span, chosen)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, span: Span, chosen: str | None) -> None:
         began = perf_counter()
         status = 0
+        id_header = b"x-request-id", scope["request_id"].encode()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 told = scope.get("rate_limit") or ()
-                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *told]
-                message["headers"] = protected(scope, headers)
+                message["headers"] = protected(scope, [*message.get("headers", ()), id_header, *told])
                 if inner := offered(scope):
-                    request = scope["method"], raw_path(scope), chosen, protection(scope)
-                    offer(scope, partial(answer_again, inner, *request))
+                    offer_whole(scope, inner, chosen, span)
             await send(message)
 
         try:
@@ -61,27 +73,70 @@ class RequestMiddleware:
             if not status:
                 await response(scope, receive, send_with_id)
         finally:
-            log_request(scope["method"], raw_path(scope), status, began, request_id)
+            asked, seconds = Asked.of(scope), perf_counter() - began
+            asked.note(scope["request_id"], status, seconds, held=scope.get("held", False))
+            if span.is_recording():
+                trace(span, asked, status)
 
 
-def answer_again(
-    inner: Again, method: str, path: str, chosen: str | None, protection: Sequence[Header]
-) -> Reply | None:
-    """Answer a request once more, with all that the middleware adds to it."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is told of a request, however it is answered: `path` as it came, `route` the pattern that it fits."""
+
+    method: str
+    path: str
+    route: str
+    user_id: UserId | None
+    metrics: Metrics | None
+
+    @classmethod
+    def of(cls, scope: Scope) -> "Asked":
+        user, route = scope.get("user"), getattr(scope.get("route"), "path_format", "-")
+        path, metrics = scope["raw_path"].decode("ascii", "replace"), scope.get("state", {}).get("metrics")
+        return cls(scope["method"], path, route, user.id if user else None, metrics)
+
+    def note(self, request_id: str, status: int, seconds: float, *, held: bool = False) -> None:
+        """Count and log a request that is over; `status` is 0 where there was no answer."""
+        if self.metrics:
+            self.metrics.request(self.route, self.method, status, seconds, held=held)
+        if access_log.isEnabledFor(logging.INFO):
+            took = round(seconds * 1000, 1)
+            fields = {
+                "request_id": request_id,
+                "method": self.method,
+                "route": self.route,
+                "status": status,
+                "duration_ms": took,
+            }
+            if self.user_id is not None:
+                fields["user"] = self.user_id
+            line = "%s %s %s %.1fms request_id=%s"
+            access_log.info(line, self.method, self.path, status or "-", took, request_id, extra={"fields": fields})
+
+
+def trace(span: Span, asked: Asked, status: int) -> None:
+    """Say in a request's span what became of it."""
+    span.update_name(f"{asked.method} {asked.route}")
+    span.set_attributes({"http.route": asked.route, "http.response.status_code": status})
+    if asked.user_id is not None:
+        span.set_attribute("user.id", str(asked.user_id))
+    if status >= 500:
+        fail(span, str(status))
+
+
+def offer_whole(scope: Scope, inner: Again, chosen: str | None, span: Span) -> None:
+    """Offer to answer a request once more with all that is added to it here; not where each request is traced."""
+    if span.is_recording():
+        withdraw(scope)
+    else:
+        offer(scope, partial(answer_again, inner, Asked.of(scope), chosen, protection(scope)))
+
+
+def answer_again(inner: Again, asked: Asked, chosen: str | None, added: tuple[Header, ...]) -> Reply | None:
+    """Answer a request once more, and tell of it."""
     began = perf_counter()
     if (reply := inner()) is None:
         return None
     request_id = chosen or secrets.token_hex(8)
-    log_request(method, path, reply.status, began, request_id)
-    return Reply(reply.status, [*reply.headers, (b"x-request-id", request_id.encode()), *protection], reply.body)
-
-
-def raw_path(scope: Scope) -> str:
-    path: bytes = scope["raw_path"]
-    return path.decode("ascii", "replace")
-
-
-def log_request(method: str, path: str, status: int, began: float, request_id: str) -> None:
-    if access_log.isEnabledFor(logging.INFO):
-        took = (perf_counter() - began) * 1000
-        access_log.info("%s %s %s %.1fms request_id=%s", method, path, status or "-", took, request_id)
+    asked.note(request_id, reply.status, perf_counter() - began)
+    return Reply(reply.status, [*reply.headers, (b"x-request-id", request_id.encode()), *added], reply.body)

@@ -212,5 +212,10 @@ def later(seconds: float) -> str:
     return timestamp(datetime.now(UTC) + timedelta(seconds=seconds))
 
 
+def seconds_between(earlier: str, later: str) -> float:
+    """Return how many seconds lie between two times that `now` wrote; none where the clock was set back."""
+    return max((datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds(), 0.0)
+
+
 def timestamp(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:23] + "Z"

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from anyio import CancelScope, Lock, create_task_group, move_on_after, sleep
 from anyio.abc import TaskGroup
 
+from app import logs
 from app.draft import PUBLISH_SECONDS
 from app.errors import (
     DatabaseFailed,
@@ -24,6 +25,7 @@ from app.queries import acceptance, generations, topics
 from app.queries.acceptance import Accepted, Key
 from app.settings import Settings
 from app.slots import Place, Slots
+from app.spans import generation_span
 
 log = logging.getLogger("longhand.runner")
 
@@ -50,7 +52,7 @@ class Runner:
         self._task_group = task_group
         self._tools = tools
         self._settings = settings
-        self._slots = Slots(settings.max_concurrent)
+        self.slots = Slots(settings.max_concurrent)
         self._jobs: dict[TopicId, Job] = {}
         self._of_user: Counter[UserId] = Counter()
         self._turns: WeakValueDictionary[TopicId, Lock] = WeakValueDictionary()
@@ -126,7 +128,7 @@ class Runner:
         found = await self._tools.store.write(generations.recover_generations)
         for generation in found:
             self._of_user[generation.user_id] += 1
-            self._spawn(Job(generation, Place(self._slots, generation.user_id)))
+            self._spawn(Job(generation, Place(self.slots, generation.user_id)))
         if found:
             log.info("[BACKGROUND] Going on with %d unfinished generations", len(found))
 
@@ -171,10 +173,10 @@ class Runner:
             raise GenerationInProgress.of(topic.id, job.generation.id)
         if self._of_user[topic.user_id] >= self._settings.max_per_user:
             raise TooManyGenerations
-        if self._slots.full and self._slots.waiting >= self._settings.max_queued:
+        if self.slots.full and self.slots.waiting >= self._settings.max_queued:
             raise QueueFull
         self._of_user[topic.user_id] += 1
-        return Place(self._slots, topic.user_id)
+        return Place(self.slots, topic.user_id)
 
     def _leave_place(self, user_id: UserId, place: Place) -> None:
         self._of_user[user_id] -= 1
@@ -196,9 +198,11 @@ class Runner:
             self._tools.statuses.mark_generating(generation)
 
     async def _run(self, job: Job) -> None:
-        topic_id = job.generation.topic_id
+        generation, topic_id = job.generation, job.generation.topic_id
+        logs.bind(topic=topic_id, generation=generation.id)  # in this task and its own; it binds the attempt itself
+        attributes = {"longhand.topic_id": topic_id, "longhand.generation_id": generation.id}
         try:
-            with job.scope:
+            with job.scope, generation_span(self._tools.tracer, attributes):
                 await generate(job, self._tools)
         finally:
             self._leave_place(job.generation.user_id, job.place)

@@ -19,7 +19,6 @@ from trio.lowlevel import checkpoint
 from app import connections, guard, protocols
 from app.addresses import Trusted
 from app.errors import StartError, expected
-from app.loopwatch import LoopWatch
 from app.main import create_app
 from app.settings import Settings
 from app.state import Announce
@@ -149,12 +148,7 @@ def _urls(sockets: Sockets) -> list[str]:
 
 async def _drain(app: Starlette, wait_for_stop: Callable[[], Awaitable[object]]) -> None:
     """Wait for the stop; then, while requests are still answered, let running work end or put it back."""
-    watch = LoopWatch(lambda task, took: log.warning("The loop was blocked for %.0f ms by %s", took * 1000, task))
-    trio.lowlevel.add_instrument(watch)
-    try:
-        await wait_for_stop()
-    finally:
-        trio.lowlevel.remove_instrument(watch)
+    await wait_for_stop()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(_hurry, app, wait_for_stop)
         await app.state.runner.drain()

@@ -1,7 +1,7 @@
 """Settings: one frozen value, made once at the start from environment variables."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -33,6 +33,9 @@ EXAMPLES = {
     "LONGHAND_ALLOWED_HOSTS": "reports.example.org,*.example.com",
     "LONGHAND_CORS_ORIGINS": "https://app.example.org",
     "LONGHAND_ADMIN_TOKEN": "a-random-text-of-32-characters-x",
+    "LONGHAND_METRICS_PUBLIC": "1",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces",
 }
 
 
@@ -57,6 +60,10 @@ def _token_text(value: str) -> str:
     if not re.fullmatch(r"[\x21-\x7e]{16,512}", value):
         raise ValueError("a token is 16 to 512 printable ASCII characters without spaces")
     return value
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
 
 
 def _split(value: Any) -> Any:
@@ -97,6 +104,23 @@ class Settings(BaseModel):
     admin_token: Annotated[str | None, AfterValidator(_token_text), Field(alias="LONGHAND_ADMIN_TOKEN", repr=False)] = (
         None
     )
+    log_format: Annotated[Literal["console", "json"], BeforeValidator(_lower), Field(alias="LONGHAND_LOG_FORMAT")] = (
+        "console"
+    )
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error", "critical"],
+        BeforeValidator(_lower),
+        Field(alias="LONGHAND_LOG_LEVEL"),
+    ] = "info"
+    metrics_public: Annotated[bool, Field(alias="LONGHAND_METRICS_PUBLIC")] = False
+    otlp_endpoint: Annotated[str | None, AfterValidator(_web_address), Field(alias="OTEL_EXPORTER_OTLP_ENDPOINT")] = (
+        None
+    )
+    otlp_traces_endpoint: Annotated[
+        str | None, AfterValidator(_web_address), Field(alias="OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+    ] = None
+    otlp_headers: Annotated[str | None, Field(alias="OTEL_EXPORTER_OTLP_HEADERS", repr=False)] = None
+    otlp_traces_headers: Annotated[str | None, Field(alias="OTEL_EXPORTER_OTLP_TRACES_HEADERS", repr=False)] = None
 
     max_connections: Annotated[Count, Field(alias="LONGHAND_MAX_CONNECTIONS")] = 4000
     max_connections_per_address: Annotated[CountOrOff, Field(alias="LONGHAND_MAX_CONNECTIONS_PER_ADDRESS")] = 1000
@@ -122,6 +146,21 @@ class Settings(BaseModel):
     def offline(self) -> bool:
         """Whether the built-in writer serves instead of Claude: there is neither a key nor an address."""
         return self.api_key is None and self.base_url is None
+
+    @property
+    def traces_endpoint(self) -> str | None:
+        """Where spans are sent; None: nowhere."""
+        base = self.otlp_endpoint
+        return self.otlp_traces_endpoint or (base and f"{base}/v1/traces")
+
+    @property
+    def secrets(self) -> Iterator[str]:
+        """Every value that must not be written down: each setting that does not show, and each header in one."""
+        for name, field in type(self).model_fields.items():
+            value = None if field.repr else getattr(self, name)
+            if isinstance(value, str):
+                yield value
+                yield from (part.partition("=")[2].strip() for part in value.split(",") if "headers" in name)
 
 
 def load_settings(environment: Mapping[str, str]) -> Settings:

@@ -95,7 +95,7 @@ class Slots:
     """
 
     def __init__(self, total: int) -> None:
-        self._free = total
+        self.total = self._free = total
         self._lines: OrderedDict[UserId, deque[Ticket]] = OrderedDict()
         self.waiting = 0
 
@@ -103,6 +103,11 @@ class Slots:
     def full(self) -> bool:
         """Whether the next ticket would have to wait."""
         return self._free == 0
+
+    @property
+    def busy(self) -> int:
+        """How many tickets are granted."""
+        return self.total - self._free
 
     def take(self, user_id: UserId) -> Ticket:
         """Take a ticket; it is granted at once when a place is free."""

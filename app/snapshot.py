@@ -33,6 +33,11 @@ class Snapshot:
     def status(self) -> StatusName:
         return self.generation.status if self.generation else StatusName.IDLE
 
+    @property
+    def doing(self) -> Phase | None:
+        """What its generation is doing; None where there was never one."""
+        return self.phase or (_phase(self.generation) if self.generation else None)
+
     @cached_property
     def json(self) -> bytes:
         """The document in JSON and UTF-8, of which each answer and each event is made."""
@@ -80,7 +85,7 @@ class Snapshot:
             "generation_id": generation.id,
             "kind": generation.kind,
             "status": generation.status,
-            "phase": self.phase or _phase(generation),
+            "phase": self.doing,
             "progress_percent": generation.progress_percent,
             "sections_done": generation.sections_done,
             "sections_total": generation.sections_total,
@@ -123,7 +128,7 @@ def topic_document(snapshot: Snapshot, topic: Topic | None = None) -> dict[str, 
         "id": snapshot.topic_id,
         "topic": title,
         "status": snapshot.status,
-        "phase": snapshot.phase or (generation and _phase(generation)),
+        "phase": snapshot.doing,
         "progress_percent": generation.progress_percent if generation else 0,
         "sections_done": generation.sections_done if generation else 0,
         "sections_total": generation.sections_total if generation else 0,

@@ -1,9 +1,12 @@
 """The service's state: everything that is opened at the start and closed at the end, in one place."""
 
+import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import fields
 from typing import TypedDict
+
+from opentelemetry.trace import Tracer
 
 from app.access import Access
 from app.claude import open_claude
@@ -13,14 +16,20 @@ from app.files import Files
 from app.gate import Gate
 from app.generate import Tools
 from app.limiter import Limiter
+from app.loopwatch import LoopWatch, watching
+from app.metrics import Metrics
 from app.patience import Limits
 from app.queries import users
+from app.redact import Redactor
 from app.runner import Runner, open_runner
 from app.settings import Settings
 from app.signins import SignIns
 from app.status import StatusMap
 from app.store import Store, open_store
 from app.threads import Threads
+from app.tracing import open_tracing
+
+log = logging.getLogger("longhand.server")
 
 Announce = Callable[[str], None]
 
@@ -37,6 +46,10 @@ class State(TypedDict):
     sign_ins: SignIns
     limiter: Limiter
     runner: Runner
+    gate: Gate
+    metrics: Metrics
+    tracer: Tracer | None
+    watch: LoopWatch
 
 
 @asynccontextmanager
@@ -48,17 +61,20 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
     """
     async with AsyncExitStack() as stack:
         stack.enter_context(hold_directory(settings.data_dir))
-        threads = Threads(settings.max_threads)
+        threads, metrics, gate = Threads(settings.max_threads), Metrics(), Gate()
+        tracer = await stack.enter_async_context(open_tracing(settings, threads))
         with _start_errors(settings):
-            store = await stack.enter_async_context(open_store(settings.data_dir / DATABASE, threads))
+            store = await stack.enter_async_context(open_store(settings.data_dir / DATABASE, threads, metrics))
             await _prepare_users(store, settings, announce)
         if announce and settings.offline:
             announce("No ANTHROPIC_API_KEY is set: the built-in offline writer serves, and makes practice drafts.")
         statuses = StatusMap()
         files = Files(settings.data_dir / REPORTS, threads)
         claude = await stack.enter_async_context(open_claude(settings, threads))
-        tools = Tools(store, files, claude, Gate(), statuses, limits_of(settings))
+        redact = Redactor(settings.secrets)
+        tools = Tools(store, files, claude, gate, statuses, limits_of(settings), metrics, tracer, redact)
         runner = await stack.enter_async_context(open_runner(tools, settings))
+        watch = stack.enter_context(watching(_report_blocked))
         yield State(
             settings=settings,
             threads=threads,
@@ -69,7 +85,15 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
             sign_ins=SignIns(),
             limiter=Limiter("token", settings.rate_per_token),
             runner=runner,
+            gate=gate,
+            metrics=metrics,
+            tracer=tracer,
+            watch=watch,
         )
+
+
+def _report_blocked(task: str, took: float) -> None:
+    log.warning("The loop was blocked for %.0f ms by %s", took * 1000, task)
 
 
 def limits_of(settings: Settings) -> Limits:

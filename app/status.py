@@ -1,6 +1,6 @@
 """The status map: the live view of every unfinished generation. The store is the truth."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import replace
 from math import inf
 from weakref import WeakValueDictionary
@@ -57,6 +57,10 @@ class StatusMap:
         """Return whose topic it is that has a live status."""
         entry = self._entries.get(topic_id)
         return entry.owner if entry else None
+
+    def phases(self) -> Counter[Phase]:
+        """Count the unfinished generations by what they are doing."""
+        return Counter(entry.doing for entry in self._entries.values() if entry.doing and entry.status.unfinished)
 
     def mark_queued(self, generation: Generation) -> None:
         self._put(generation)

@@ -12,7 +12,9 @@ from anyio.lowlevel import checkpoint
 from sqlite_utils import Database
 
 from app.errors import DatabaseFailed
+from app.metrics import Metrics
 from app.schema import migrate
+from app.spans import span
 from app.threads import Threads
 
 P = ParamSpec("P")
@@ -56,9 +58,10 @@ class Store:
     Invariants: one writer connection, used under one lock; a reader connection is used by one thread at a time.
     """
 
-    def __init__(self, path: Path, threads: Threads) -> None:
+    def __init__(self, path: Path, threads: Threads, metrics: Metrics | None = None) -> None:
         self._path = path
         self._threads = threads
+        self._metrics = metrics or Metrics()
         self._turn = Lock()
         self._waiting: list[_Write] = []
         self._writer: Database | None = None
@@ -75,15 +78,16 @@ class Store:
         """
         await checkpoint()  # whoever is cancelled already leaves here, with nothing handed in
         write = _Write(lambda db: query(db, *args, **kwargs))
-        self._waiting.append(write)
-        with CancelScope(shield=True):
-            async with self._turn:
-                if not write.done:
-                    batch, self._waiting = self._waiting, []
-                    await self._carry_out(batch)
-        if write.error is not None:
-            raise write.error
+        with span("transaction", attributes={"db.operation.name": getattr(query, "__name__", "")}):
+            await self._commit_in_turn(write)
+            if write.error is not None:
+                raise write.error
         return cast("T", write.result)
+
+    @property
+    def waiting(self) -> int:
+        """How many writes wait for their transaction."""
+        return len(self._waiting)
 
     async def close(self) -> None:
         """Close all connections. Nothing may be under way."""
@@ -95,9 +99,19 @@ class Store:
         with _failures():
             self._writer = open_database(self._path)
 
+    async def _commit_in_turn(self, write: _Write) -> None:
+        self._waiting.append(write)
+        with CancelScope(shield=True):
+            async with self._turn:
+                if not write.done:
+                    batch, self._waiting = self._waiting, []
+                    await self._carry_out(batch)
+
     async def _carry_out(self, batch: list[_Write]) -> None:
+        self._metrics.writes.inc(len(batch))
         try:
-            await self._threads.write(self._commit, batch)
+            with self._metrics.commit_seconds.time():
+                await self._threads.write(self._commit, batch)
         except Exception as error:  # noqa: BLE001 - there is no thread to be had: each caller is told
             for write in batch:
                 write.end(None, _public(error))
@@ -145,9 +159,9 @@ class Store:
 
 
 @asynccontextmanager
-async def open_store(path: Path, threads: Threads) -> AsyncIterator[Store]:
+async def open_store(path: Path, threads: Threads, metrics: Metrics | None = None) -> AsyncIterator[Store]:
     """Open a database file, creating it where missing. Raises DatabaseFailed, or StartError for a newer database."""
-    store = Store(path, threads)
+    store = Store(path, threads, metrics)
     await threads.write(store.open)
     try:
         yield store

@@ -1,12 +1,20 @@
 """The one door to blocking work: threads, bounded."""
 
 from collections.abc import Callable
-from typing import TypeVar, TypeVarTuple
+from typing import NamedTuple, TypeVar, TypeVarTuple
 
-from anyio import CapacityLimiter, to_thread
+from anyio import CapacityLimiter, move_on_after, to_thread
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+class Use(NamedTuple):
+    """How a limit is used: what is taken of it, all that may be, and who waits."""
+
+    busy: int
+    limit: int
+    waiting: int
 
 
 class Threads:
@@ -16,7 +24,8 @@ class Threads:
     - No more than `limit` calls (at least 4) run at once in all, one of them a `write`; no lane takes a thread from
       another.
     - A call that waits for a thread is left at once when cancelled; one that has started is waited for and its value
-      is returned (the cancellation arrives at the caller's next checkpoint). So a call brings its own time limit.
+      is returned (the cancellation arrives at the caller's next checkpoint). So a call brings its own time limit,
+      unless it is left to itself by `leave`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -35,3 +44,16 @@ class Threads:
     async def files(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run a blocking call on files in a thread."""
         return await to_thread.run_sync(function, *args, limiter=self._files)
+
+    async def leave(self, function: Callable[[], object], seconds: float) -> None:
+        """Run a blocking call, beside the lanes, for so many seconds; then it goes on by itself, unheard."""
+        with move_on_after(seconds):
+            await to_thread.run_sync(function, abandon_on_cancel=True, limiter=CapacityLimiter(1))
+
+    def use(self) -> dict[str, Use]:
+        """Return how the lanes are used at this moment."""
+        lanes = {"read": self._read, "write": self._write, "files": self._files}
+        found = {name: lane.statistics() for name, lane in lanes.items()}
+        return {
+            name: Use(lane.borrowed_tokens, int(lane.total_tokens), lane.tasks_waiting) for name, lane in found.items()
+        }

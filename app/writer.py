@@ -12,6 +12,7 @@ from app.errors import ClaudeLimited, ClaudeRequest, ClaudeStream, Failure, Refu
 from app.gate import Gate
 from app.job import Job
 from app.ledger import Call
+from app.metrics import Metrics
 from app.models import Generation, Mode, Phase, later
 from app.patience import Limits, Patience, Waiting
 from app.prompts import Prompt
@@ -42,13 +43,16 @@ class Writer:
       limiting uses up no attempt.
     """
 
-    def __init__(self, job: Job, draft: Draft, store: Store, claude: Claude, gate: Gate, limits: Limits) -> None:
+    def __init__(
+        self, job: Job, draft: Draft, store: Store, claude: Claude, gate: Gate, limits: Limits, metrics: Metrics
+    ) -> None:
         self._job = job
         self._draft = draft
         self._store = store
         self._claude = claude
         self._gate = gate
         self._limits = limits
+        self._metrics = metrics
         self._waiting = Waiting()
 
     async def write(self, strand: Strand, prompt: Prompt) -> None:
@@ -91,7 +95,7 @@ class Writer:
             self._draft.waited()
             await self._job.place.wait()
         with self._gate.turn() as taken:  # no await since it was found free: nobody else has the turn
-            call = Call(self._job, self._draft, strand, self._store, taken)
+            call = Call(self._job, self._draft, strand, self._store, self._metrics, taken)
             return await call.run(self._claude, prompt.after(str(strand.text) if strand.written else ""))
 
     async def _wait_at_the_gate(self) -> None:
@@ -116,6 +120,7 @@ class Writer:
         has_text = self._draft.text.characters > 0
         pause = patience.after(failure, brought_text=brought_text, has_text=has_text, resumes=generation.resumes)
         if pause and pause.limiting:
+            self._metrics.limited.inc()
             self._gate.close(pause.seconds)  # before any await, so that no other call starts meanwhile
         if pause is None or pause.last:
             raise failure
@@ -123,6 +128,8 @@ class Writer:
             await self._draft.keep()
             return
         goes_on = int(strand.written > 0)
+        self._metrics.retries.labels(failure.code).inc()
+        self._metrics.resumes.inc(goes_on)
         self._job.generation = replace(generation, retries=generation.retries + 1, resumes=generation.resumes + goes_on)
         log.warning(
             "[BACKGROUND] Trying again topic=%s generation=%s section=%s in=%.1fs after=%s",

@@ -89,8 +89,9 @@ class Process:
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment without any setting of Longhand's or of the SDK's, and with `variables`."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("LONGHAND_", "ANTHROPIC_"))}
+    """Return this process's environment without any setting of Longhand's or of the SDKs', and with `variables`."""
+    ours = ("LONGHAND_", "ANTHROPIC_", "OTEL_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **variables}
 
 

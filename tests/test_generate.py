@@ -27,6 +27,7 @@ from app.models import CallId, Generation, Order, StatusName, Tokens
 from app.prompts import Prompt
 from app.queries import acceptance, topics, users
 from app.queries.usage import CallEnd, CallState
+from app.redact import Redactor
 from app.slots import Place, Slots
 from app.state import limits_of
 from app.status import StatusMap
@@ -430,7 +431,7 @@ async def test_what_a_cancel_keeps_from_the_ledger_is_left_for_later(workshop: W
 async def test_of_failures_side_by_side_a_refusal_counts_for_its_text_must_not_stay(
     workshop: Workshop, others: list[Exception]
 ) -> None:
-    note_failure(workshop.job, ExceptionGroup("", [*others, ExceptionGroup("", [Refused()])]))
+    note_failure(workshop.job, ExceptionGroup("", [*others, ExceptionGroup("", [Refused()])]), Redactor())
 
     assert isinstance(workshop.job.failure, Refused)
 

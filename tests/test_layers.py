@@ -8,11 +8,11 @@ import pytest
 import app
 
 LEVELS = """
-    errors models phrases again idle addresses
+    errors models phrases again idle addresses redact metrics spans
     refusals
-    inbox headers limiter signins forwarded
+    inbox headers limiter signins forwarded logs
     settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
-    network guard snapshot queries files store offline answer
+    network guard snapshot queries files store tracing offline answer
     pool status protocols
     connections claude access job
     draft
@@ -21,6 +21,7 @@ LEVELS = """
     generate
     runner
     state
+    exposition
     problems routes
     middleware bodies openapi
     edge
@@ -40,8 +41,12 @@ DOORS = {
         {"start_soon", "create_task_group", "open_nursery"},
         {"runner", "generate", "server", "guard", "write", "bench"},
     ),
-    # Inbox enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words.
-    "enters a thread": ({"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"}, {"threads", "inbox", "bench"}),
+    # Inbox enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words. The log is written, and the
+    # loop watched, from a thread of its own, for as long as the process lives.
+    "enters a thread": (
+        {"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"},
+        {"threads", "inbox", "logs", "loopwatch", "bench"},
+    ),
     "imports the SDK": ({"anthropic"}, {"claude", "bench"}),
     # Main tells of the first access token; write shows progress and may put the report on standard output.
     "prints": ({"print", "stdout", "stderr"}, {"cli", "main", "write", "bench"}),

@@ -8,7 +8,7 @@ from time import thread_time
 import pytest
 import trio
 
-from app.loopwatch import BLOCKED_SECONDS, LoopWatch
+from app.loopwatch import BLOCKED_SECONDS, WINDOW_SECONDS, LoopWatch, watching
 from tests.fairwatch import FairWatch
 
 
@@ -90,3 +90,70 @@ async def test_the_step_that_installs_the_watch_is_not_counted() -> None:
     trio.lowlevel.remove_instrument(watch)
 
     assert took == []
+
+
+async def test_a_step_that_blocks_in_python_is_reported_with_its_lines() -> None:
+    reports: list[str] = []
+
+    with watching(lambda name, _: reports.append(name)) as watch:
+        await trio.lowlevel.checkpoint()
+        block(BLOCKED_SECONDS * 4)
+        await trio.lowlevel.checkpoint()
+        time_of_last_step = watch.worst
+        await trio.lowlevel.checkpoint()
+
+    (name,) = reports
+    assert f"{trio.lowlevel.current_task().name} at " in name
+    assert f"{__name__}:" in name  # `block`, and whoever called it
+    assert "trio._core" not in name
+    assert (watch.blocked, watch.where) == (1, "")
+    assert watch.worst == time_of_last_step
+
+
+async def test_a_step_that_was_over_when_it_was_looked_at_is_not_blamed_on_another_line() -> None:
+    reports: list[str] = []
+    watch = LoopWatch(lambda name, _: reports.append(name), limit=0.01)
+
+    await watched(watch, lambda: block(0.02))
+
+    assert reports == [trio.lowlevel.current_task().name]
+
+
+async def test_the_watch_ends_with_its_block() -> None:
+    with watching(lambda *_: None) as watch:
+        (thread,) = [found for found in threading.enumerate() if found.name == "longhand-watch"]
+    await trio.to_thread.run_sync(thread.join, 10)
+    before = watch.worst
+    block(0.01)
+    await trio.lowlevel.checkpoint()
+
+    assert not thread.is_alive()
+    assert watch.worst == before
+
+
+async def test_the_worst_step_of_late_is_forgotten_after_two_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("app.loopwatch.perf_counter", lambda: now)
+    watch = LoopWatch(lambda *_: None, limit=inf)
+    task = trio.lowlevel.current_task()
+
+    def step(seconds: float) -> None:
+        nonlocal now
+        watch.before_task_step(task)
+        now += seconds
+        watch.after_task_step(task)
+
+    found = []
+    for took, later in (
+        (2.0, 0),
+        (0.1, WINDOW_SECONDS / 2),
+        (0.1, WINDOW_SECONDS / 2),
+        (0.5, 0),
+        (0.1, WINDOW_SECONDS),
+    ):
+        step(took)
+        now += later
+        found.append(watch.worst_of_late())
+
+    assert found == pytest.approx([2.0, 2.0, 0.1, 0.5, 0.5])
+    assert watch.worst == 2.0

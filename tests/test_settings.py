@@ -46,6 +46,13 @@ DEFAULTS = {
     "LONGHAND_PROXY_HEADER": ("proxy_header", "x-forwarded"),
     "LONGHAND_ALLOWED_HOSTS": ("allowed_hosts", ()),
     "LONGHAND_CORS_ORIGINS": ("cors_origins", ()),
+    "LONGHAND_LOG_FORMAT": ("log_format", "console"),
+    "LONGHAND_LOG_LEVEL": ("log_level", "info"),
+    "LONGHAND_METRICS_PUBLIC": ("metrics_public", False),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("otlp_endpoint", None),
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": ("otlp_traces_endpoint", None),
+    "OTEL_EXPORTER_OTLP_HEADERS": ("otlp_headers", None),
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS": ("otlp_traces_headers", None),
 }
 """What API.md's table says of each variable, by field."""
 
@@ -96,6 +103,10 @@ GOOD = [
         ),
     ),
     ("LONGHAND_CORS_ORIGINS", "*", ("*",)),
+    ("LONGHAND_LOG_FORMAT", "JSON", "json"),
+    ("LONGHAND_LOG_LEVEL", "Warning", "warning"),
+    ("LONGHAND_METRICS_PUBLIC", "1", True),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318/", "http://127.0.0.1:4318"),
 ]
 
 WRONG = [
@@ -138,6 +149,10 @@ WRONG = [
         ("LONGHAND_ADMIN_TOKEN", value)
         for value in ("fifteen-letters", "sixteen letters and more", "é" * 16, "x" * 513)
     ],
+    ("LONGHAND_LOG_FORMAT", "xml"),
+    ("LONGHAND_LOG_LEVEL", "loud"),
+    ("LONGHAND_METRICS_PUBLIC", "perhaps"),
+    *[(f"OTEL_EXPORTER_OTLP_{name}ENDPOINT", "127.0.0.1:4318") for name in ("", "TRACES_")],
 ]
 
 
@@ -206,12 +221,26 @@ def test_a_fault_is_told_in_plain_words() -> None:
 
 
 def test_secrets_are_not_shown() -> None:
-    secrets = {"ANTHROPIC_API_KEY": "sk-ant-secret", "LONGHAND_ADMIN_TOKEN": "an-admin-token-that-is-secret"}
+    secrets = {
+        "ANTHROPIC_API_KEY": "sk-ant-secret",
+        "LONGHAND_ADMIN_TOKEN": "an-admin-token-that-is-secret",
+        "OTEL_EXPORTER_OTLP_HEADERS": "api-key=the-first-secret, x-other=the-second-secret",
+    }
 
     settings = load_settings(secrets)
 
-    assert (settings.api_key, settings.admin_token) == tuple(secrets.values())
+    assert (settings.api_key, settings.admin_token, settings.otlp_headers) == tuple(secrets.values())
     assert "secret" not in f"{settings!r} {settings}"
+    assert {*secrets.values(), "the-first-secret", "the-second-secret"} <= set(settings.secrets)
+
+
+def test_spans_are_sent_to_the_endpoint_of_traces_or_beneath_the_common_one() -> None:
+    common = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318/"}
+    own = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4319/here"}
+
+    assert load_settings(KEY).traces_endpoint is None
+    assert load_settings(common).traces_endpoint == "http://127.0.0.1:4318/v1/traces"
+    assert load_settings(common | own).traces_endpoint == "http://127.0.0.1:4319/here"
 
 
 @pytest.mark.parametrize("name", ["ANTHROPIC_API_KEY", "LONGHAND_ADMIN_TOKEN"])

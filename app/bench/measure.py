@@ -89,7 +89,8 @@ class Bench:
         """Return the environment of a server that is to use Claude at this address."""
         trusted = {"SSL_CERT_FILE": str(self.certificate)} if self.certificate else {}
         key = {} if self.options.claude_url else {"ANTHROPIC_API_KEY": "none"}
-        return {**self.environment, **key, "ANTHROPIC_BASE_URL": url, **trusted}
+        told = {"LONGHAND_LOG_LEVEL": "info"}  # by a line of the log it says where it serves
+        return {**self.environment, **key, "ANTHROPIC_BASE_URL": url, **trusted, **told}
 
     def _limits(self) -> dict[str, str]:
         """Return the settings that let all reports run at once."""

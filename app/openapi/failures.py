@@ -7,7 +7,6 @@ from app.errors import (
     BodyTooLarge,
     DatabaseFailed,
     GenerationInProgress,
-    HeadersTooLarge,
     InternalError,
     Invalid,
     MalformedJson,
@@ -15,17 +14,14 @@ from app.errors import (
     NotFound,
     Problem,
     RangeNotSatisfiable,
-    RateLimited,
     RequestTimeout,
-    TooManyConnections,
     Unauthorized,
     UnsupportedMediaType,
-    UriTooLong,
-    WrongHost,
 )
 from app.openapi import documents
 from app.openapi.describe import Operation, Schema, headers
 from app.openapi.schemas import Refs
+from app.refusals import HeadersTooLarge, RateLimited, TooManyConnections, UriTooLong, WrongHost
 
 WITH_BODY = (MalformedJson, MalformedRequest, RequestTimeout, BodyTooLarge, UnsupportedMediaType, Invalid)
 WITH_TOKEN = (Unauthorized, DatabaseFailed)

@@ -1,10 +1,12 @@
 """What operators and programmers ask: described."""
 
-from app.errors import NotReady
+from app.errors import NotFound, NotReady
 from app.openapi import documents
 from app.openapi.describe import IF_NONE_MATCH, JSON, Answer, Operation
 
 TAG = "operations"
+
+METRICS = {media: {"type": "string"} for media in ("text/plain", "application/openmetrics-text")}
 
 OPERATIONS = {
     "GET /healthz": Operation(
@@ -18,6 +20,14 @@ OPERATIONS = {
         "It cannot while the database cannot be written, or the server is about to stop.",
         problems=(NotReady,),
         public=True,
+    ),
+    "GET /metrics": Operation(
+        "get_metrics",
+        TAG,
+        "Read what Prometheus reads",
+        (Answer(200, "Every metric.", media=METRICS, headers=("Cache-Control",)),),
+        "For admins; for everybody where `LONGHAND_METRICS_PUBLIC` is 1.",
+        problems=(NotFound,),
     ),
     "GET /openapi.json": Operation(
         "get_description",

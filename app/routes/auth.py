@@ -16,6 +16,7 @@ async def current_user(request: Request, memory: float = MEMORY_SECONDS) -> User
     """Return who asks, as was known within so many seconds. Raises Unauthorized or RateLimited."""
     token = bearer(request)
     user = await _signed_in(request, token, memory)
+    request.scope["user"] = user  # for the log
     if "counted" not in request.scope:  # once a request, however often its handler asks
         request.scope["counted"] = True
         request.scope["rate_limit"] = request.state["limiter"].take(hash(token))

@@ -2,8 +2,10 @@
 
 from starlette.responses import Response
 
-from app.errors import DatabaseFailed, NotReady
+from app.errors import DatabaseFailed, NotFound, NotReady
+from app.exposition import exposition
 from app.queries import topics
+from app.routes.auth import current_user
 from app.routes.resource import Request, answer, resource
 
 
@@ -21,4 +23,15 @@ async def readyz(request: Request) -> Response:
     return answer({"status": "ready"})
 
 
-routes = [resource("/healthz", GET=healthz), resource("/readyz", GET=readyz)]
+async def metrics(request: Request) -> Response:
+    if not request.state["settings"].metrics_public and not (await current_user(request)).is_admin:
+        raise NotFound
+    content, media_type = await exposition(request.state, request.headers.get("accept", ""))
+    return Response(content, headers={"Content-Type": media_type, "Cache-Control": "no-store"})
+
+
+routes = [
+    resource("/healthz", GET=healthz),
+    resource("/readyz", GET=readyz),
+    resource("/metrics", GET=metrics),
+]

@@ -8,10 +8,11 @@ from starlette.responses import Response
 
 from app.access import Access
 from app.again import Again, Reply, offer
-from app.errors import Invalid, NotFound, RateLimited
+from app.errors import Invalid, NotFound
 from app.limiter import Limiter
 from app.models import TopicId, User
 from app.queries import generations
+from app.refusals import RateLimited
 from app.routes.auth import bearer, check_owner, current_user, owned_topic, owns, topic_id
 from app.routes.paging import page
 from app.routes.resource import Request, listing, resource, respond
@@ -30,6 +31,7 @@ async def get_status(request: Request) -> Response:
     known = request.headers.get("if-none-match")
     snapshot = await look(request, user, topic_id(request))
     if seconds and known is not None and matches(known, snapshot.etag):
+        request.scope["held"] = True
         snapshot = await wait_for_change(request, user, snapshot, seconds)
     if not seconds:
         state, token = request.state, bearer(request)

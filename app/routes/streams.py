@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import Any, Protocol
 
 from anyio import CancelScope, Event, current_time, move_on_after
+from prometheus_client import Gauge
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Message, Send
 
@@ -71,16 +72,21 @@ class EventStream(StreamingResponse):
     stream's window stays closed.
     """
 
-    def __init__(self, events: AsyncGenerator[bytes, None], http_version: str) -> None:
+    def __init__(self, events: AsyncGenerator[bytes, None], http_version: str, readers: Gauge) -> None:
         super().__init__(events, headers=HEADERS)
         self._events = events
         self._limited = http_version.startswith("1")
+        self._readers = readers
 
     async def stream_response(self, send: Send) -> None:
-        if self._limited:  # by the guard
-            async with aclosing(self._events):
-                await super().stream_response(send)
-            return
+        with self._readers.track_inprogress():
+            if self._limited:  # by the guard
+                async with aclosing(self._events):
+                    await super().stream_response(send)
+            else:
+                await self._stream_in_time(send)
+
+    async def _stream_in_time(self, send: Send) -> None:
         with CancelScope() as scope:
 
             async def send_in_time(message: Message) -> None:
@@ -157,7 +163,8 @@ class Reader:
 def stream(request: Request, events: AsyncGenerator[bytes, None]) -> Response:
     """Answer with a stream; HEAD gets its headers and starts nothing."""
     if request.method != "HEAD":
-        return EventStream(events, request.scope["http_version"])
+        request.scope["held"] = True
+        return EventStream(events, request.scope["http_version"], request.state["metrics"].readers)
     response = Response(headers=HEADERS)
     del response.headers["content-length"]  # a stream has none
     return response

@@ -115,7 +115,7 @@ def test_what_a_call_takes_says_which_problems_it_answers() -> None:
     assert codes(start, "422") == ["idempotency_key_reused", "invalid_request"]
     assert codes(start, "503") == ["database", "queue_full", "shutting_down", "too_many_connections"]
     assert set(start["responses"]) == {
-        *["202", "400", "401", "404", "408", "409", "413", "415", "422", "429", "500", "503"]
+        *["202", "400", "401", "404", "408", "409", "413", "414", "415", "421", "422", "429", "431", "500", "503"]
     }
     assert set(TOLD["GET /api/topics/{id}"]["responses"]) == {"200", "401", "404", "500", "503"}
     assert set(TOLD["GET /healthz"]["responses"]) == {"200", "500"}

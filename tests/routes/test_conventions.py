@@ -22,7 +22,7 @@ UNKNOWN_PATHS = (
     "/api/topics/1/plan",
     "/api/topics/1/ask",
     "/api/usage",
-    "/metrics",
+    "/metric",
     "/docs/",
     "/docs/index.html",
 )

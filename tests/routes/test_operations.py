@@ -18,6 +18,28 @@ async def test_operators_need_no_token(service: Service) -> None:
     assert (healthy.json(), ready.json()) == ({"data": {"status": "ok"}}, {"data": {"status": "ready"}})
 
 
+async def test_metrics_are_for_admins_alone(service: Service, other: httpx2.AsyncClient) -> None:
+    async with service.client(None) as nobody, service.client("wrong") as stranger:
+        unknown = [await client.get("/metrics") for client in (nobody, stranger)]
+    hidden, shown = await other.get("/metrics"), await service.http.get("/metrics")
+
+    for answer in unknown:
+        problem(answer, 401, "unauthorized")
+    problem(hidden, 404, "not_found")
+    assert shown.status_code == 200
+    assert shown.headers["content-type"].startswith("text/plain; version=")
+    assert shown.headers["cache-control"] == "no-store"
+
+
+async def test_metrics_are_for_everybody_where_the_operator_says_so(start: Start) -> None:
+    async with start(metrics_public=1) as service, service.client(None) as nobody:
+        answer = await nobody.get("/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("application/openmetrics-text")
+    assert answer.text.endswith("# EOF\n")
+
+
 async def test_a_locked_database_is_told_as_such_and_the_service_recovers_by_itself(service: Service) -> None:
     topic_id = await service.topic()
     answers: dict[str, httpx2.Response] = {}
