@@ -22,8 +22,10 @@ LEVELS = """
     problems routes
     middleware
     main
+    options
     server
     write
+    keeping
     bench
     cli
     __main__
@@ -40,12 +42,13 @@ DOORS = {
     # Guard enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words.
     "enters a thread": ({"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"}, {"threads", "guard", "bench"}),
     "imports the SDK": ({"anthropic"}, {"claude", "bench"}),
-    # Main tells of the first access token; write shows progress and may put the report on standard output.
-    "prints": ({"print", "stdout", "stderr"}, {"cli", "main", "write", "bench"}),
+    # Main tells of the first access token; write shows progress and may put the report on standard output, as keeping
+    # does with a backup.
+    "prints": ({"print", "stdout", "stderr", "echo"}, {"cli", "main", "write", "keeping", "bench"}),
     "reads the environment": ({"environ", "getenv", "dotenv"}, {"main"}),
-    # Errors and queries only tell its exceptions apart.
-    "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "bench"}),
-    "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "cli"}),
+    # Errors and queries only tell its exceptions apart. Keeping looks from outside, where the store is another process's.
+    "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "keeping", "bench"}),
+    "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "cli", "keeping"}),
 }
 """What it is called: (the names that give it away, the modules that may)."""
 

@@ -20,7 +20,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 def commands(group: click.Group, names: str = "longhand") -> list[str]:
     found = []
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
         below = commands(command, f"{names} {name}") if isinstance(command, click.Group) else [f"{names} {name}"]
         found.extend(below)
     return found
