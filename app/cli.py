@@ -1,4 +1,4 @@
-"""The command line: `longhand serve | write | user | token | backup | restore | check | bench`."""
+"""The command line: `longhand serve | write | user | token | backup | restore | check | bench | chaos`."""
 
 import logging
 import re
@@ -31,6 +31,7 @@ LATER = {
     "restore": "app.keeping.command",
     "check": "app.keeping.command",
     "bench": "app.bench.command",
+    "chaos": "app.chaos.command",
 }
 """The commands that are imported when they are asked for: no server needs what they import."""
 

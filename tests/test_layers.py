@@ -27,6 +27,7 @@ LEVELS = """
     write
     keeping
     bench
+    chaos
     cli
     __main__
 """
@@ -34,19 +35,22 @@ LEVELS = """
 
 DOORS = {
     # A generation holds its sections; guard and server one connection, one stop; write the server it talks to. What
-    # they start ends there. The benchmark's load and its naive variant, here and below, are processes of their own.
+    # they start ends there. The benchmark's load and its naive variant, here and below, are processes of their own; so is chaos.
     "starts tasks": (
         {"start_soon", "create_task_group", "open_nursery"},
-        {"runner", "generate", "server", "guard", "write", "bench"},
+        {"runner", "generate", "server", "guard", "write", "bench", "chaos"},
     ),
     # Guard enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words.
-    "enters a thread": ({"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"}, {"threads", "guard", "bench"}),
+    "enters a thread": (
+        {"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"},
+        {"threads", "guard", "bench", "chaos"},
+    ),
     "imports the SDK": ({"anthropic"}, {"claude", "bench"}),
     # Main tells of the first access token; write shows progress and may put the report on standard output, as keeping
     # does with a backup.
-    "prints": ({"print", "stdout", "stderr", "echo"}, {"cli", "main", "write", "keeping", "bench"}),
+    "prints": ({"print", "stdout", "stderr", "echo"}, {"cli", "main", "write", "keeping", "bench", "chaos"}),
     "reads the environment": ({"environ", "getenv", "dotenv"}, {"main"}),
-    # Errors and queries only tell its exceptions apart. Keeping looks from outside, where the store is another process's.
+    # Errors and queries only tell its exceptions apart. Keeping looks from outside, beside the store of a server.
     "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "keeping", "bench"}),
     "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "cli", "keeping"}),
 }

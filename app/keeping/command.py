@@ -34,8 +34,8 @@ ARCHIVE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 def backup(file: Path, data_dir: Path | None) -> None:
     """Back up the data directory into one FILE.
 
-    It may run beside the server. The archive is a tar, compressed where the name ends in .gz or .tgz; - is standard output. A FILE that is there is replaced when
-    the archive is whole. It is as secret as the data directory.
+    It may run beside the server. The archive is a tar, compressed where the name ends in .gz or .tgz; - is standard
+    output. A FILE that is there is replaced when the archive is whole. It is as secret as the data directory.
 
     Exit codes: 0 when everything is in it, 1 when it could not be written, or a report's file is lost: it then says
     which, and whether the archive was written all the same.
@@ -55,7 +55,8 @@ def backup(file: Path, data_dir: Path | None) -> None:
 def restore(file: Path, *, force: bool, data_dir: Path | None) -> None:
     """Restore the data directory from a backup FILE.
 
-    The directory must be empty, and everything is verified before anything is put in place. With --force, what the data directory holds is moved into a directory before-restore-… in it.
+    The directory must be empty, and everything is verified before anything is put in place. With --force, what it holds
+    is moved into a directory before-restore-… in it.
 
     Exit codes: 0 when it is restored, 1 when nothing was changed, or a report was lost before the backup was made.
     """
@@ -73,8 +74,8 @@ def restore(file: Path, *, force: bool, data_dir: Path | None) -> None:
 def check(*, mend: bool, as_json: bool, data_dir: Path | None) -> None:
     """Check the database and each report file.
 
-    It may run beside the server, and changes nothing. With --mend, files that belong to nothing are moved to found in the data directory,
-    and reports are written again where the database holds their text.
+    It may run beside the server, and changes nothing. With --mend, files that belong to nothing are moved to found in
+    the data directory, and reports are written again where the database holds their text.
 
     Exit codes: 0 when all is sound, 1 when something is wrong, or was until it was mended, 2 for a wrong call.
     """
