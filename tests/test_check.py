@@ -157,13 +157,15 @@ def test_what_is_put_out_of_the_way_is_moved_and_not_deleted(
     assert {path.stat().st_mode & 0o777 for path in (data / FOUND).rglob("*") if path.is_dir()} == {0o700}
 
 
-def test_a_report_whose_text_is_nowhere_is_told_and_stays_lost(data: Path) -> None:
-    remove(data)
+@pytest.mark.parametrize("spoil", [remove, flip])
+def test_a_report_whose_text_is_nowhere_is_told_and_is_lost(data: Path, spoil: Callable[[Path], None]) -> None:
+    spoil(data)
     change(data, "UPDATE messages SET content = 'another text' WHERE generation_id = 1")
 
     mended = run(data, "--mend")
 
     assert mended.exit_code == 1
+    assert "The report is lost: the database does not hold its text." in mended.output
     assert "1 findings, 1 of them not mended; nothing more can be done about them here." in mended.output
     assert codes(data) == ["artifact_lost"]
     assert sorted(files(data)) == ["2/2.md"]
@@ -294,6 +296,22 @@ def test_what_is_gone_at_a_further_look_was_in_motion_and_what_stays_is_wrong(da
     assert len(looks) == LOOKS - 1
 
 
+async def test_what_a_server_writes_is_its_owners_alone_whatever_the_umask(start: Start) -> None:
+    before = os.umask(0)
+    try:
+        async with start() as service:
+            topic_id = await service.topic()
+            await service.generate(topic_id)
+            await service.ended(topic_id)
+            report = await trio.to_thread.run_sync(check, service.settings.data_dir, give_way)
+            modes = {path.stat().st_mode & 0o077 for path in service.settings.data_dir.rglob("*")}
+    finally:
+        os.umask(before)
+
+    assert (report.findings, report.counts["reports"]) == ([], 1)
+    assert modes == {0}
+
+
 async def test_a_server_that_runs_is_checked_but_not_mended(service: Service) -> None:
     data = service.settings.data_dir
     (data / REPORTS / "stray.md").touch(mode=0o600)
@@ -331,13 +349,14 @@ def test_json_tells_what_was_found(data: Path) -> None:
             "code": "artifact_lost",
             "detail": "The file of artifact 1 (topic 1), reports/1/1.md, is gone.",
             "path": "reports/1/1.md",
-            "mended": None,
+            "mended": False,
+            "remark": None,
             "artifact_id": 1,
             "topic_id": 1,
             "generation_id": 1,
         }
     ]
-    assert mended["findings"][0]["mended"] == "It was written again from the database."
+    assert mended["findings"][0]["remark"] == "It was written again from the database."
     assert (found["sound"], mended["sound"]) == (False, False)
 
 

@@ -35,7 +35,8 @@ LEVELS = """
 
 DOORS = {
     # A generation holds its sections; guard and server one connection, one stop; write the server it talks to. What
-    # they start ends there. The benchmark's load and its naive variant, here and below, are processes of their own; so is chaos.
+    # they start ends there. The benchmark's load and its naive variant, here and below, are processes of their own.
+    # So is chaos.
     "starts tasks": (
         {"start_soon", "create_task_group", "open_nursery"},
         {"runner", "generate", "server", "guard", "write", "bench", "chaos"},

@@ -268,6 +268,7 @@ HOSTILE: dict[str, tuple[Callable[[Members], Members], str]] = {
     "a list that is no JSON": (altered(0, lambda _: b"{"), "its list of contents cannot be read"),
     "a list that lacks something": (altered(0, lambda _: b'{"format": 1}'), "its list of contents cannot be read"),
     "a list without end": (altered(0, lambda _: b" " * 2_000_000), "its list of contents is too large"),
+    "words for the terminal": (said(created_at="2026-11-23\x1b[31m"), "its list of contents cannot be read"),
     "another format": (said(format=2), "has the format 2; this Longhand reads 1"),
     "a database without end": (said(database_size=10**15), "There is no room for it"),
     "another size": (said(database_size=4096), "does not have the size"),
@@ -348,6 +349,10 @@ def with_database(archive: Path, statements: str) -> None:
         (
             "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('longhand', 'm999_new', '')",
             "The database was written by a newer Longhand (m999_new). Install that version.",
+        ),
+        (
+            "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) VALUES ('longhand', 'x\x1b\ny', '')",
+            "The database was written by a newer Longhand (x? y). Install that version.",
         ),
     ],
 )

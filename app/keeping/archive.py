@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from app.keeping import KeepingFailed
 
@@ -39,8 +39,8 @@ class Contents(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: int
-    longhand: str
-    created_at: str
+    longhand: Annotated[str, Field(pattern=r"^[0-9A-Za-z.+-]{1,40}$")]
+    created_at: Annotated[str, Field(pattern=r"^[0-9TZ:.-]{10,40}$")]
     database_size: int
     database_sha256: str
     users: int

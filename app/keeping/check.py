@@ -24,14 +24,15 @@ PAUSE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is wrong. `path` is below the data directory; `mended` says what was done about it."""
+    """Something that is wrong. `path` is below the data directory; `remark` says what was done about it."""
 
     code: str
     detail: str
     path: str = ""
     file: KeptFile | None = None
     row: int = 0
-    mended: str = ""
+    mended: bool = False
+    remark: str = ""
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -39,7 +40,7 @@ class Finding:
 
     @property
     def sentence(self) -> str:
-        return f"{self.detail} {self.mended}".strip()
+        return f"{self.detail} {self.remark}".strip()
 
 
 @dataclass(slots=True)
@@ -63,6 +64,7 @@ def check(data_dir: Path, wait: Callable[[float], object]) -> Report:
     """
     running = is_held(data_dir)
     report = look(data_dir, running=running)
+    running = running or is_held(data_dir)  # it may have been started meanwhile
     for _ in range(LOOKS - 1):
         if not report.findings or not running:
             break

@@ -121,9 +121,13 @@ def shown(finding: Finding) -> dict[str, object]:
         name: about[name] for name in ("artifact_id", "topic_id", "generation_id") if name in about
     }
     return {
-        "code": finding.code, "detail": finding.detail, "path": finding.path or None, "mended": finding.mended or None,
+        "code": finding.code,
+        "detail": finding.detail,
+        "path": finding.path or None,
+        "mended": finding.mended,
+        "remark": finding.remark or None,
         **names,
-    }  # fmt: skip
+    }
 
 
 def held(contents: Contents) -> str:

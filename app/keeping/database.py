@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from sqlite_utils import Database
 
-from app.keeping import KeepingFailed
+from app.keeping import KeepingFailed, one_line
 from app.schema import refuse_newer
 
 BUSY_SECONDS = 30.0
@@ -64,9 +64,9 @@ def faults(db: Database) -> Iterator[tuple[str, str]]:
     """Give what SQLite itself finds wrong, as (code, sentence)."""
     for row in db.conn.execute("PRAGMA integrity_check(20)"):
         if row[0] != "ok":
-            yield "database_damaged", f"The database is damaged: {row[0]}."
+            yield "database_damaged", f"The database is damaged: {one_line(row[0])}."
     for table, rowid, parent, _ in db.conn.execute("PRAGMA foreign_key_check"):
-        yield "foreign_key", f"Row {rowid} of {table} names a row of {parent} that does not exist."
+        yield "foreign_key", one_line(f"Row {rowid} of {table} names a row of {parent} that does not exist.")
 
 
 def connect(target: str) -> sqlite3.Connection:
@@ -79,4 +79,4 @@ def errors_of(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise KeepingFailed(f"The database in {path.parent} cannot be used: {error}.") from error
+        raise KeepingFailed(f"The database in {path.parent} cannot be used: {one_line(error)}.") from error

@@ -11,6 +11,7 @@ from sqlite_utils import Database
 
 from app.directory import DATABASE, REPORTS, hold_directory, make_private, sync_directory
 from app.draft import report_text
+from app.errors import LonghandError
 from app.keeping.archive import private_file
 from app.keeping.backup import STAGING
 from app.keeping.check import Finding, Report, look
@@ -26,7 +27,7 @@ FOUND = "found"
 
 
 def mend(data_dir: Path) -> Report:
-    """Check a data directory that no server holds, and repair what can be; `mended` says of each finding what was done.
+    """Check a data directory that no server holds, and repair what can be; `remark` says of each finding what was done.
 
     Promises:
     - A report's file is only ever replaced by one with the sha256 of its row.
@@ -44,12 +45,16 @@ def mend(data_dir: Path) -> Report:
             return report
         with errors_of(data_dir / DATABASE), closing(open_database(data_dir / DATABASE)) as db:
             bench = Bench(data_dir, db)
-            report.findings = [replace(finding, mended=bench.mend(finding)) for finding in report.findings]
+            report.findings = [bench.mend(finding) for finding in report.findings]
     return report
 
 
+class NotMended(LonghandError):
+    """What was found is still so; the text says what was done all the same."""
+
+
 class Bench:
-    """Where findings are mended, one after the other; each method says what it did, or nothing where it could not."""
+    """Where findings are mended, one after the other; each way says what it did, or raises NotMended."""
 
     def __init__(self, data_dir: Path, db: Database) -> None:
         self._data_dir = data_dir
@@ -65,13 +70,15 @@ class Bench:
             "open_to_others": self._close,
         }
 
-    def mend(self, finding: Finding) -> str:
-        """Mend a finding and say how; an empty text where nothing can be done."""
+    def mend(self, finding: Finding) -> Finding:
+        """Mend a finding, where that can be, and return it with what was done."""
         way = self._ways.get(finding.code)
         try:
-            return way(finding) if way else ""
+            return replace(finding, mended=True, remark=way(finding)) if way else finding
+        except NotMended as error:
+            return replace(finding, remark=str(error))
         except OSError as error:
-            return f"It could not be mended: {error.strerror}."
+            return replace(finding, remark=f"It could not be mended: {error.strerror}.")
 
     def _write_again(self, finding: Finding) -> str:
         """Write a report's file anew from what the database holds of it, if that is the very same text."""
@@ -80,7 +87,7 @@ class Bench:
         for text in self._texts(finding.file):
             if finding.file.well_placed and self._put(finding.file, text):
                 return f"{moved} It was written again from the database.".strip()
-        return moved
+        raise NotMended(f"{moved} The report is lost: the database does not hold its text.".strip())
 
     def _texts(self, file: KeptFile) -> list[str]:
         """Return what may be the text of a report: from the conversation, or what is kept of a cancelled one."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.directory import DATABASE, LOCK, REPORTS, RESTORED, finish_restore, lock_directory, sync_directory
 from app.errors import StartError
-from app.keeping import KeepingFailed
+from app.keeping import KeepingFailed, one_line
 from app.keeping.archive import ArchiveReader, Contents, reading
 from app.keeping.database import faults, looking
 from app.queries import soundness
@@ -72,7 +72,7 @@ def files_of(reader: ArchiveReader, contents: Contents, database: Path) -> list[
                 raise reader.wrong(found[1].rstrip("."))
             files = soundness.kept_files(db)
     except StartError as error:
-        raise KeepingFailed(f"{reader.name}: {error}") from error
+        raise KeepingFailed(one_line(f"{reader.name}: {error}")) from error
     if strange := next((file for file in files if not file.well_placed or file.size < 0), None):
         raise reader.wrong(f"artifact {strange.artifact_id} has a file where none can be")
     return [file for file in files if file.artifact_id not in contents.lost]

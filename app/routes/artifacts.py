@@ -3,6 +3,7 @@
 import base64
 import logging
 import re
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
@@ -80,12 +81,11 @@ async def owned_artifact(request: Request) -> Artifact:
 
 async def content_of(request: Request, artifact: Artifact) -> bytes:
     """Return an artifact's file. Raises ArtifactLost, or NotFound when its topic was deleted meanwhile."""
-    try:
+    with suppress(FileNotFoundError):
         return await request.state["files"].read(artifact.path)
-    except FileNotFoundError as error:
-        await owned_artifact(request)
-        log.error("The file of artifact=%s topic=%s is gone: %s", artifact.id, artifact.topic_id, error)  # noqa: TRY400
-        raise ArtifactLost from error
+    await owned_artifact(request)
+    log.error("The file of artifact=%s topic=%s is gone: %s", artifact.id, artifact.topic_id, artifact.path)
+    raise ArtifactLost
 
 
 def document(artifact: Artifact) -> dict[str, Any]:
