@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trio
 
 from app.chaos.kinds import KINDS, NeverWritten, report, rest
 from app.chaos.play import Evidence, Play
 from app.chaos.promises import Verdict, verdicts
 from app.chaos.standin import StandIn
-from tests.process import environment, longhand, started
+from tests.process import environment, started
 from tests.test_bench import contents, is_running
 
 PATIENT_MS = 10_000.0
@@ -24,9 +25,11 @@ PATIENT_MS = 10_000.0
 async def test_a_short_run_tries_every_promise_and_finds_that_they_hold(tmp_path: Path) -> None:
     arguments = ("chaos", "--seconds", "1", "--seed", "1", "--status-ms", "10000", "--json")
 
-    code, process = await longhand(*arguments, cwd=tmp_path, variables={"TMPDIR": str(tmp_path)})
+    async with started(*arguments, cwd=tmp_path, variables={"TMPDIR": str(tmp_path)}) as process:
+        with trio.fail_after(120):
+            await process.ended.wait()
 
-    assert code == 0, process.output + process.errors
+    assert process.inner.returncode == 0, process.output + process.errors
     found = json.loads(process.output)
     assert (found["seed"], found["kills"], len(found["promises"])) == (1, 1, 10)
     assert [promise for promise in found["promises"] if not promise["held"]] == []

@@ -21,7 +21,7 @@ SERVING = "Running on "
 SETTINGS = {
     "ANTHROPIC_API_KEY": "none",
     "LONGHAND_ADMIN_TOKEN": TOKEN,
-    "LONGHAND_CLAUDE_TIMEOUT": "1.5",
+    "LONGHAND_CLAUDE_TIMEOUT": "3",
     "LONGHAND_BACKOFF_SECONDS": "0.05",
     "LONGHAND_CHECKPOINT_SECONDS": "0.3",
     "LONGHAND_MAX_RESUMES": "1000",
@@ -115,7 +115,7 @@ class Play:
                 nursery.start_soon(self._read, site, name)
             await trio.sleep(self._rng.uniform(0.2, 1.0))
             for number, name in enumerate(name for name in fresh if name.startswith(UNWANTED)):
-                with trio.move_on_after(10):
+                with trio.move_on_after(LATEST_SECONDS):
                     await self._stand_in.has_sent(name, 4)
                     await self._cancel(site, name)
                 if number:
