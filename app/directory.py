@@ -38,6 +38,8 @@ def lock_directory(path: Path) -> Iterator[None]:
     """Make a data directory where missing, with nothing in it but the lock, and hold it. Raises StartError."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except FileExistsError as error:
+        raise StartError(f"The data directory {path} cannot be made: Not a directory.") from error
     except OSError as error:
         raise StartError(f"The data directory {path} cannot be made: {error.strerror}.") from error
     try:
