@@ -1,4 +1,4 @@
-"""The command line: `longhand serve | write | user | token | bench`."""
+"""The command line: `longhand serve | write | user | token | backup | restore | check | bench | chaos`."""
 
 import logging
 import re
@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 
@@ -18,19 +19,23 @@ from app import __version__
 from app.access import MEMORY_SECONDS
 from app.directory import DATABASE, make_directory
 from app.errors import LonghandError, StartError, expected
-from app.main import environment, log_of
+from app.main import log_of
 from app.models import Token, TokenId, later, now
+from app.options import DATA_DIR, settings_of
 from app.queries import users
 from app.server import load_config, serve_until_signal
-from app.settings import Settings, load_settings
 from app.store import open_database
 from app.write import Assignment, write_report
 
-DATA_DIR = click.option(
-    "--data-dir",
-    type=click.Path(file_okay=False, path_type=Path),
-    help="Where everything is kept, instead of LONGHAND_DATA_DIR or ./data.",
-)
+LATER = {
+    "backup": "app.keeping.command",
+    "restore": "app.keeping.command",
+    "check": "app.keeping.command",
+    "bench": "app.bench.command",
+    "chaos": "app.chaos.command",
+}
+"""The commands that are imported when they are asked for: no server needs what they import."""
+
 USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 T = TypeVar("T")
@@ -40,13 +45,12 @@ class Commands(click.Group):
     """The commands; an expected failure ends each with one plain line and its exit code."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), "bench"])
+        return sorted([*super().list_commands(ctx), *LATER])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name == "bench":
-            from app.bench.command import bench  # noqa: PLC0415 - no server needs what the benchmark imports
-
-            return bench
+        if cmd_name in LATER:
+            command: click.Command = getattr(import_module(LATER[cmd_name]), cmd_name)
+            return command
         return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -194,12 +198,6 @@ def state_of(token: Token) -> str:
     if token.expires_at is None:
         return "valid"
     return f"{'valid until' if token.expires_at > now() else 'expired'} {token.expires_at}"
-
-
-def settings_of(data_dir: Path | None) -> Settings:
-    """Load the settings from the environment; an option goes before its variable."""
-    chosen = {"LONGHAND_DATA_DIR": str(data_dir)} if data_dir else {}
-    return load_settings(environment() | chosen)
 
 
 def read_plan(file: TextIO) -> str:

@@ -100,6 +100,13 @@ class NothingToResume(Problem):
     detail = "Only a failed or cancelled generation can be resumed, and this topic's latest is neither."
 
 
+class ArtifactLost(Problem):
+    """The row of a report is there, its file is not: something outside of Longhand has taken it away."""
+
+    code, title, status = "artifact_lost", "The report's file is lost", 410
+    detail = "The file of this report is gone from the server. Ask its operator to restore it, or generate it again."
+
+
 class BodyTooLarge(Problem):
     code, title, status = "body_too_large", "Body too large", 413
     detail = "The body is larger than 1 MiB. Send less."

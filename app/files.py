@@ -3,8 +3,10 @@
 import hashlib
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
+from app.directory import sync_directory
 from app.models import GenerationId, SavedFile, TopicId
 from app.threads import Threads
 
@@ -35,8 +37,8 @@ class Files:
         await self._threads.files(_discard, self._path(topic_id, generation_id))
 
     async def read(self, path: str) -> bytes:
-        """Return a file's content. Raises FileNotFoundError."""
-        return await self._threads.files((self._directory / path).read_bytes)
+        """Return a file's content, also while its topic is being deleted. Raises FileNotFoundError."""
+        return await self._threads.files(self._read, path)
 
     async def set_aside(self, topic_id: TopicId) -> None:
         """Move a topic's files out of the way before its rows are deleted; `restore` or `clear_trash` follows."""
@@ -68,13 +70,19 @@ class Files:
                 file.flush()
                 os.fsync(file.fileno())
             _beside(path).replace(path)
-            _sync_directory(path.parent)
+            sync_directory(path.parent)
             if made:
-                _sync_directory(self._directory)
+                sync_directory(self._directory)
         except OSError:
             _discard(path)
             raise
         return SavedFile(str(path.relative_to(self._directory)), len(content), hashlib.sha256(content).hexdigest())
+
+    def _read(self, path: str) -> bytes:
+        for directory in (self._directory, self._directory / TRASH):
+            with suppress(FileNotFoundError):
+                return (directory / path).read_bytes()
+        return (self._directory / path).read_bytes()  # it may have been restored in between
 
     def _set_aside(self, topic_id: TopicId) -> None:
         source = self._directory / str(topic_id)
@@ -110,11 +118,3 @@ def _discard(path: Path) -> None:
     path.unlink(missing_ok=True)
     if path.parent.exists() and not any(path.parent.iterdir()):
         path.parent.rmdir()
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

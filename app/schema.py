@@ -200,18 +200,27 @@ def migrate(db: Database) -> None:
 
     Raises StartError when the database was written by a newer Longhand.
     """
-    migrations = Migrations("longhand")
-    for migration in HISTORY:
-        migrations()(migration)
     db.execute("BEGIN IMMEDIATE")
     try:
-        newer = {applied.name for applied in migrations.applied(db)} - {known.__name__ for known in HISTORY}
-        if newer:
-            raise StartError(
-                f"The database was written by a newer Longhand ({', '.join(sorted(newer))}). Install that version."
-            )
-        migrations.apply(db)
+        refuse_newer(db)
+        _migrations().apply(db)
     except BaseException:
         db.rollback()
         raise
     db.execute("COMMIT")
+
+
+def refuse_newer(db: Database) -> None:
+    """Raise StartError when the database was written by a newer Longhand; changes nothing."""
+    newer = {applied.name for applied in _migrations().applied(db)} - {known.__name__ for known in HISTORY}
+    if newer:
+        raise StartError(
+            f"The database was written by a newer Longhand ({', '.join(sorted(newer))}). Install that version."
+        )
+
+
+def _migrations() -> Migrations:
+    migrations = Migrations("longhand")
+    for migration in HISTORY:
+        migrations()(migration)
+    return migrations

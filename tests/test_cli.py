@@ -214,7 +214,7 @@ def test_a_database_that_is_none_is_told_in_one_line(command: Command) -> None:
     "arguments",
     [
         (), ("serve",), ("write",), ("user",), ("user", "add"), ("token",), ("token", "add"), ("token", "list"),
-        ("token", "revoke"),
+        ("token", "revoke"), ("backup",), ("restore",), ("check",), ("bench",), ("chaos",),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("option", ["--help", "-h"])

@@ -156,18 +156,30 @@ async def test_files_and_directories_are_their_owners_alone(files: Files, tmp_pa
     assert (tmp_path / ".trash").stat().st_mode & 0o777 == 0o700
 
 
-async def test_what_is_set_aside_is_gone_until_it_is_restored(files: Files, tmp_path: Path) -> None:
+async def test_what_is_set_aside_is_out_of_its_place_until_it_is_restored(files: Files, tmp_path: Path) -> None:
     saved = await files.save(TOPIC, GENERATION, TEXT)
 
     await files.set_aside(TOPIC)
-    with pytest.raises(FileNotFoundError):
-        await files.read(saved.path)
+    aside = tree(tmp_path)
     trashed = await files.trashed()
     await files.restore(TOPIC)
 
     assert trashed == [TOPIC]
+    assert aside == [".trash/", ".trash/3/", ".trash/3/7.md"]
     assert await files.read(saved.path) == TEXT.encode()
     assert await files.trashed() == []
+
+
+async def test_a_report_can_be_read_until_its_deletion_is_certain(files: Files) -> None:
+    saved = await files.save(TOPIC, GENERATION, TEXT)
+
+    await files.set_aside(TOPIC)
+    while_it_is_deleted = await files.read(saved.path)
+    await files.clear_trash(TOPIC)
+
+    assert while_it_is_deleted == TEXT.encode()
+    with pytest.raises(FileNotFoundError):
+        await files.read(saved.path)
 
 
 async def test_what_is_set_aside_is_gone_for_good_when_the_trash_is_cleared(files: Files, tmp_path: Path) -> None:

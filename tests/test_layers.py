@@ -26,9 +26,12 @@ LEVELS = """
     middleware bodies openapi
     edge
     main
+    options
     server
     write
+    keeping
     bench
+    chaos
     cli
     __main__
 """
@@ -37,23 +40,25 @@ LEVELS = """
 DOORS = {
     # A generation holds its sections; guard and server one connection, one stop; write the server it talks to. What
     # they start ends there. The benchmark's load and its naive variant, here and below, are processes of their own.
+    # So is chaos.
     "starts tasks": (
         {"start_soon", "create_task_group", "open_nursery"},
-        {"runner", "generate", "server", "guard", "write", "bench"},
+        {"runner", "generate", "server", "guard", "write", "bench", "chaos"},
     ),
     # Inbox enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words. The log is written, and the
     # loop watched, from a thread of its own, for as long as the process lives.
     "enters a thread": (
         {"to_thread", "from_thread", "Thread", "ThreadPoolExecutor"},
-        {"threads", "inbox", "logs", "loopwatch", "bench"},
+        {"threads", "inbox", "logs", "loopwatch", "bench", "chaos"},
     ),
     "imports the SDK": ({"anthropic"}, {"claude", "bench"}),
-    # Main tells of the first access token; write shows progress and may put the report on standard output.
-    "prints": ({"print", "stdout", "stderr"}, {"cli", "main", "write", "bench"}),
+    # Main tells of the first access token; write shows progress and may put the report on standard output, as keeping
+    # does with a backup.
+    "prints": ({"print", "stdout", "stderr", "echo"}, {"cli", "main", "write", "keeping", "bench", "chaos"}),
     "reads the environment": ({"environ", "getenv", "dotenv"}, {"main"}),
-    # Errors and queries only tell its exceptions apart.
-    "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "bench"}),
-    "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "cli"}),
+    # Errors and queries only tell its exceptions apart. Keeping looks from outside, beside the store of a server.
+    "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "keeping", "bench"}),
+    "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "cli", "keeping"}),
 }
 """What it is called: (the names that give it away, the modules that may)."""
 

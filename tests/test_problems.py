@@ -41,6 +41,7 @@ BY_STATUS = {
     405: {"method_not_allowed"},
     408: {"request_timeout"},
     409: {"generation_in_progress", "nothing_to_cancel", "nothing_to_resume"},
+    410: {"artifact_lost"},
     413: {"body_too_large"},
     415: {"unsupported_media_type"},
     414: {"uri_too_long"},

@@ -4,12 +4,14 @@ import re
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import click
 import trio
 from starlette.routing import Route
 
 from app.cli import main
+from app.errors import Failure, Problem
 from app.main import create_app
 from app.openapi.build import PARTS
 from app.settings import Settings
@@ -17,11 +19,15 @@ from tests.service import ADMIN_TOKEN, Service
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+OPERATING = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
 
 
 def commands(group: click.Group, names: str = "longhand") -> list[str]:
     found = []
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
         below = commands(command, f"{names} {name}") if isinstance(command, click.Group) else [f"{names} {name}"]
         found.extend(below)
     return found
@@ -64,6 +70,28 @@ def test_every_dependency_stands_in_the_readme_with_what_it_is_for() -> None:
     table = README[README.index("## What it is made of") :]
 
     assert not [name for line in needed if (name := re.split(r"[<>=]", line)[0]) not in table]
+
+
+def test_every_error_code_stands_in_the_operators_page_with_what_to_do() -> None:
+    classes = [*kinds(Problem), *kinds(Failure)]
+
+    missing = {kind.code for kind in classes if f"`{kind.code}`" not in OPERATING}
+
+    assert len(classes) > 20
+    assert not missing
+
+
+def test_every_finding_of_the_check_stands_in_the_operators_page() -> None:
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "app" / "keeping").glob("*.py"))
+    codes = set(re.findall(r'Finding\("(\w+)"', source)) | set(re.findall(r'yield "(\w+)"', source))
+
+    assert len(codes) > 8
+    assert not {code for code in codes if f"`{code}`" not in OPERATING}
+
+
+def kinds(of: type[Any]) -> list[type[Any]]:
+    """Return every class below one."""
+    return [kind for below in of.__subclasses__() for kind in (below, *kinds(below))]
 
 
 async def test_the_first_report_with_curl_works_as_the_readme_says(service: Service) -> None:

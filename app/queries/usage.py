@@ -92,14 +92,15 @@ def close_call(db: Database, call_id: CallId, end: CallEnd) -> None:
     )  # fmt: skip
 
 
-def interrupt_calls(db: Database) -> None:
-    """Close what a stopped process left open."""
-    sql = """
+def interrupt_calls(db: Database, call_id: CallId | None = None) -> None:
+    """Close what a stopped process left open: all, or one call."""
+    which = "" if call_id is None else "AND id = :id"
+    sql = f"""
         UPDATE ai_usage SET state = 'interrupted', ended_at = :now,
             estimated = CASE WHEN input_tokens IS NULL AND output_tokens IS NULL THEN 0 ELSE 1 END
-        WHERE state = 'open'
+        WHERE state = 'open' {which}
     """
-    db.execute(sql, {"now": now()})
+    db.execute(sql, {"now": now()} | ({} if call_id is None else {"id": call_id}))
 
 
 def tokens_of_generation(db: Database, generation_id: GenerationId) -> Tokens:

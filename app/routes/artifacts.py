@@ -1,20 +1,24 @@
 """Artifacts and messages: what a completed generation leaves behind."""
 
 import base64
+import logging
 import re
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
 from starlette.responses import Response
 
-from app.errors import Invalid, NotFound, RangeNotSatisfiable
+from app.errors import ArtifactLost, Invalid, NotFound, RangeNotSatisfiable
 from app.models import Artifact, ArtifactId
 from app.queries import artifacts
 from app.routes.auth import check_owner, current_user, owned_topic, path_id
 from app.routes.paging import page
 from app.routes.resource import Request, answer, listing, resource
 from app.routes.status import matches
+
+log = logging.getLogger("longhand.artifacts")
 
 RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.IGNORECASE)
 """A single range of RFC 9110, 14.1.2; a list of ranges is answered whole, as it allows."""
@@ -53,7 +57,7 @@ async def download(request: Request) -> Response:
     }
     if matches(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    content = await request.state["files"].read(artifact.path)
+    content = await content_of(request, artifact)
     headers["Content-Type"] = "text/markdown; charset=utf-8"
     wanted = _range(request, etag, len(content))
     if wanted is None:
@@ -73,6 +77,15 @@ async def owned_artifact(request: Request) -> Artifact:
     artifact, owner = found
     check_owner(user, owner)
     return artifact
+
+
+async def content_of(request: Request, artifact: Artifact) -> bytes:
+    """Return an artifact's file. Raises ArtifactLost, or NotFound when its topic was deleted meanwhile."""
+    with suppress(FileNotFoundError):
+        return await request.state["files"].read(artifact.path)
+    await owned_artifact(request)
+    log.error("The file of artifact=%s topic=%s is gone: %s", artifact.id, artifact.topic_id, artifact.path)
+    raise ArtifactLost
 
 
 def document(artifact: Artifact) -> dict[str, Any]:

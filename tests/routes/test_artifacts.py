@@ -1,11 +1,13 @@
 """What a completed generation leaves: messages, artifacts, files to download."""
 
 import hashlib
+import logging
 from base64 import b64encode
 from urllib.parse import unquote
 
 import httpx2
 import pytest
+import trio
 
 from tests.claude import Script
 from tests.routes.client import TIME, pointers, problem
@@ -258,3 +260,34 @@ async def test_head_tells_what_a_download_would_be_and_knows_no_ranges(service: 
 async def test_an_artifact_that_there_is_not_is_a_404(service: Service, report: str) -> None:
     for path in ("/api/artifacts/2", "/api/artifacts/2/download", "/api/artifacts/0", "/api/artifacts/0/download"):
         problem(await service.http.get(path), 404, "not_found")
+
+
+async def test_a_report_whose_file_is_gone_is_a_410_that_is_logged(
+    service: Service, report: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (path,) = (service.settings.data_dir / "reports").rglob("*.md")
+    path.unlink()
+
+    answer = await service.http.get(report)
+    known = await service.http.get(report.removesuffix("/download"))
+
+    problem(answer, 410, "artifact_lost")
+    assert str(service.settings.data_dir) not in answer.text
+    assert known.status_code == 200
+    (record,) = (record for record in caplog.records if record.levelno >= logging.ERROR)
+    assert record.getMessage().startswith("The file of artifact=1 topic=1 is gone")
+
+
+async def test_a_report_whose_topic_is_deleted_meanwhile_is_a_404(service: Service, report: str) -> None:
+    answers: list[int] = []
+
+    async def download() -> None:
+        while not answers or answers[-1] == 200:
+            answers.append((await service.http.get(report)).status_code)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(download)
+        await service.http.delete("/api/topics/1")
+
+    assert set(answers) <= {200, 404}
