@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
 
+import httpx2
 import pytest
 import trio
 
@@ -64,7 +65,11 @@ async def flood(server: Server, attack: Attack, clients: int = CLIENTS) -> list[
 
     async def neighbour() -> None:
         while not over:
-            assert (await server.http.get("/api/topics/1/status")).status_code == 200
+            try:
+                answer = await server.http.get("/api/topics/1/status")
+            except httpx2.RemoteProtocolError:  # idle for 3 s, while this process was busy with its clients
+                answer = await server.http.get("/api/topics/1/status")
+            assert answer.status_code == 200
 
     with trio.fail_after(40):
         async with trio.open_nursery() as polling:
