@@ -13,7 +13,7 @@ from starlette.middleware import Middleware
 
 from app.errors import Problem, SettingsError
 from app.middleware import BodyMiddleware, RequestMiddleware
-from app.problems import on_http_exception, on_problem
+from app.problems import on_http_exception, on_os_error, on_problem
 from app.routes import artifacts, events, generations, news, operations, status, topics
 from app.settings import Settings, load_settings
 from app.state import Announce, State, open_state
@@ -43,7 +43,7 @@ def create_app(settings: Callable[[], Settings] | Settings, announce: Announce |
             *artifacts.routes,
         ],
         middleware=[Middleware(RequestMiddleware), Middleware(BodyMiddleware)],
-        exception_handlers={Problem: on_problem, HTTPException: on_http_exception},
+        exception_handlers={Problem: on_problem, HTTPException: on_http_exception, OSError: on_os_error},
         lifespan=lifespan,
     )
     application.router.redirect_slashes = False  # a path with one slash too many is unknown: 404

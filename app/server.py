@@ -5,6 +5,7 @@ import logging
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from math import inf
 from pathlib import Path
 
 import trio
@@ -25,6 +26,10 @@ from app.state import Announce
 log = logging.getLogger("longhand.server")
 hypercorn_log = logging.getLogger("longhand.hypercorn")
 hypercorn_log.setLevel(logging.WARNING)  # it says that it runs even where the application did not start
+accept_log = logging.getLogger("trio.serve_listeners")
+
+REPEAT_SECONDS = 60.0
+"""How often it is told that no connection can be accepted, while that is so."""
 
 CONFIG_FILE = Path(__file__).parent.parent / "hypercorn.toml"
 
@@ -67,6 +72,8 @@ async def serve(
             await _drain(app, wait_for_stop)
 
         remove_guard = guard.install()
+        briefly = _Briefly()
+        accept_log.addFilter(briefly)
         try:
             await worker_serve(
                 ASGIWrapper(app),  # type: ignore[arg-type]  # Hypercorn's and Starlette's names for the same ASGI types
@@ -77,6 +84,7 @@ async def serve(
         except Exception as error:  # noqa: BLE001 - it goes on, as what it really is
             raise expected(error) or error from None
         finally:
+            accept_log.removeFilter(briefly)
             remove_guard()
 
 
@@ -91,6 +99,19 @@ async def serve_until_signal(settings: Settings, config: Config, announce: Annou
             nursery.start_soon(_pass_on, signals, asked)
             await serve(settings, config, announce, wait_for_stop.receive)
             nursery.cancel_scope.cancel()
+
+
+class _Briefly(logging.Filter):
+    """Passes one line in `REPEAT_SECONDS`, without traceback: Trio tries to accept, and tells, ten times a second."""
+
+    next_at = -inf
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        if trio.current_time() < self.next_at:
+            return False
+        self.next_at = trio.current_time() + REPEAT_SECONDS
+        return True
 
 
 async def _pass_on(signals: AsyncIterator[int], asked: trio.MemorySendChannel[signal.Signals]) -> None:

@@ -8,7 +8,7 @@ from typing import TypedDict
 from app.access import Access
 from app.claude import open_claude
 from app.directory import DATABASE, REPORTS, hold_directory
-from app.errors import DatabaseFailed, StartError
+from app.errors import DatabaseFailed, StartError, leaves
 from app.files import Files
 from app.gate import Gate
 from app.generate import Tools
@@ -53,7 +53,8 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
         files = Files(settings.data_dir / REPORTS, threads)
         claude = await stack.enter_async_context(open_claude(settings, threads))
         tools = Tools(store, files, claude, Gate(), statuses, limits_of(settings))
-        runner = await stack.enter_async_context(open_runner(tools, settings))
+        with _start_errors(settings):
+            runner = await stack.enter_async_context(open_runner(tools, settings))
         yield State(settings=settings, store=store, files=files, statuses=statuses, access=Access(store), runner=runner)
 
 
@@ -74,7 +75,12 @@ async def _prepare_users(store: Store, settings: Settings, announce: Announce | 
 def _start_errors(settings: Settings) -> Iterator[None]:
     try:
         yield
-    except DatabaseFailed as error:
-        raise StartError(
-            f"The database in {settings.data_dir} cannot be opened for writing: {error.__cause__ or error}."
-        ) from error
+    except Exception as error:
+        cause = next(leaves(error))
+        if isinstance(cause, DatabaseFailed):
+            reason = f"database in {settings.data_dir} cannot be opened for writing: {cause.__cause__ or cause}"
+        elif isinstance(cause, OSError):
+            reason = f"report files in {settings.data_dir} cannot be used: {cause.strerror}"
+        else:
+            raise
+        raise StartError(f"The {reason}.") from error

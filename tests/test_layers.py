@@ -43,6 +43,9 @@ DOORS = {
     # Main tells of the first access token; write shows progress and may put the report on standard output.
     "prints": ({"print", "stdout", "stderr"}, {"cli", "main", "write", "bench"}),
     "reads the environment": ({"environ", "getenv", "dotenv"}, {"main"}),
+    # Times that people read; guard's is the date of an answer. What waits, or remembers for a while, asks the clock
+    # that never jumps. The benchmark reads the times that a server tells.
+    "reads the wall clock": ({"datetime", "time.time", "time.time_ns"}, {"models", "guard", "bench"}),
     # Errors and queries only tell its exceptions apart.
     "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "bench"}),
     "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "cli"}),
@@ -68,6 +71,8 @@ def names(file: str) -> set[str]:
             case ast.ImportFrom(module=source, names=aliases, level=dots):
                 origin = "app." * dots + (source or "")
                 found.update({origin, *(f"{origin}.{alias.name}" for alias in aliases)})
+            case ast.Attribute(value=ast.Name(id="time"), attr=name):
+                found.update({name, f"time.{name}"})
             case ast.Name(id=name) | ast.Attribute(attr=name):
                 found.add(name)
     return found | {part for name in found for part in name.split(".")}

@@ -46,7 +46,7 @@ BY_STATUS = {
     422: {"invalid_request", "idempotency_key_reused"},
     429: {"too_many_generations"},
     500: {"internal"},
-    503: {"queue_full", "shutting_down", "not_ready", "database"},
+    503: {"queue_full", "shutting_down", "not_ready", "database", "file_system"},
 }
 """What programs switch on: a code may be added, none may change."""
 
