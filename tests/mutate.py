@@ -115,6 +115,11 @@ def survives(origin: Path, file: str, mutant: str, tests: list[str], limit: floa
                 run.wait()
 
 
+def difference(plain: str, mutant: str) -> str:
+    lines = difflib.unified_diff(plain.splitlines(), mutant.splitlines(), lineterm="", n=0)
+    return "".join(f"{line}\n" for line in list(lines)[3:])
+
+
 def mutate(origin: Path, module: str, given: argparse.Namespace) -> int:
     """Run the mutants of a module, print those that survive, and return how many they are."""
     file, tests = f"app/{module}.py", TESTS.get(module, [f"tests/test_{module}.py"])
@@ -126,12 +131,13 @@ def mutate(origin: Path, module: str, given: argparse.Namespace) -> int:
     print(f"{file}: {len(chosen)} of {len(found)} mutants", flush=True)
     alive = 0
     with ThreadPoolExecutor(given.jobs) as pool:
-        ran = pool.map(lambda mutant: survives(origin, file, mutant[1], tests, given.limit), chosen)
-        for number, ((line, mutant), survived) in enumerate(zip(chosen, ran, strict=True), 1):
-            alive += survived
-            if survived:
-                changes = list(difflib.unified_diff(plain.splitlines(), mutant.splitlines(), lineterm="", n=0))
-                print(f"\n{number}. {file}:{line} survived", *changes[3:], sep="\n", flush=True)
+        try:
+            ran = pool.map(lambda mutant: survives(origin, file, mutant[1], tests, given.limit), chosen)
+            for (line, mutant), survived in zip(chosen, ran, strict=True):
+                alive += survived
+                print(f"\n{file}:{line} survived\n{difference(plain, mutant)}" if survived else ".", end="", flush=True)
+        finally:  # Ctrl-C waits for the mutants in hand alone
+            pool.shutdown(wait=False, cancel_futures=True)
     print(f"\n{file}: {alive} of {len(chosen)} survived", flush=True)
     return alive
 
