@@ -253,8 +253,16 @@ class DatabaseFailed(Failure, Problem):
         self.extensions = {}
 
 
-class FileSystemFailed(Failure):
+class FileSystemFailed(Failure, Problem):
+    """A report file could not be read or written. Answers requests as well as it ends generations."""
+
     code, message = "file_system", "File system error"
+    title, status, retry_after = "Report files unavailable", 503, 5
+    detail = "The report files cannot be used right now. Try again in a moment."
+
+    def __init__(self) -> None:
+        Exception.__init__(self, self.message)
+        self.extensions = {}
 
 
 class Internal(Failure):

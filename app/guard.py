@@ -3,9 +3,8 @@
 import logging
 import os
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import lru_cache
-from itertools import chain
 from math import inf
 from time import time
 from typing import cast
@@ -21,6 +20,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from trio.lowlevel import checkpoint
 
 from app.again import LastRequest, Reply, encode
+from app.errors import leaves
 from app.idle import IdleTimer
 from app.inbox import GuardedTaskGroup
 
@@ -64,7 +64,7 @@ class GuardedTCPServer(TCPServer):
                 self._nursery.cancel_scope.cancel()
         # The connection's boundary: one bad client must not cancel its neighbours.
         except* Exception as failures:  # noqa: BLE001
-            log.warning("a connection failed and was closed: %s", "; ".join(map(_where, _leaves(failures))))
+            log.warning("a connection failed and was closed: %s", "; ".join(map(_where, leaves(failures))))
 
     async def protocol_send(self, event: Event) -> None:
         if isinstance(event, RawData):
@@ -236,13 +236,6 @@ def install(
 
     run.TCPServer, tcp_server.TaskGroup = server, task_group  # type: ignore[assignment, attr-defined]
     return undo
-
-
-def _leaves(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        yield from chain.from_iterable(map(_leaves, error.exceptions))
-    else:
-        yield error
 
 
 def _where(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.errors import InternalError, MalformedRequest, MethodNotAllowed, NotFound, Problem
+from app.errors import FileSystemFailed, InternalError, MalformedRequest, MethodNotAllowed, NotFound, Problem
 
 log = logging.getLogger("longhand.problems")
 
@@ -25,6 +25,15 @@ async def on_problem(request: Request[Any], error: Exception) -> Response:
     if error.status >= 500 and error.__cause__ is not None:
         log.error("%s %s: %s", request.method, instance(request), error.__cause__, exc_info=error)
     return problem_response(request, error)
+
+
+async def on_os_error(request: Request[Any], error: Exception) -> Response:
+    """Answer what the disk did to a handler; a time-out is an OSError as well, and one that nobody expected."""
+    if isinstance(error, TimeoutError):
+        return on_bug(request, error)
+    failed = FileSystemFailed()
+    failed.__cause__ = error
+    return await on_problem(request, failed)
 
 
 async def on_http_exception(request: Request[Any], error: Exception) -> Response:

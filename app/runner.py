@@ -18,7 +18,7 @@ from app.errors import (
     ShuttingDown,
     TooManyGenerations,
 )
-from app.generate import Tools, generate, record, write_cancel
+from app.generate import Tools, conclude, generate, write_cancel
 from app.job import Job
 from app.models import Generation, Order, StatusName, Topic, TopicId, UserId
 from app.queries import acceptance, generations, topics
@@ -218,7 +218,7 @@ class Runner:
         pauses = iter(INSIST_SECONDS)
         while job.unrecorded:
             await sleep(next(pauses, INSIST_SECONDS[-1]))
-            await record(job, self._tools)
+            await conclude(job, None, self._tools)  # whole: the file, too, may have been out of reach
 
     async def _cancel(self, topic_id: TopicId, *, keep_partial: bool = False) -> bool:
         job = self._jobs.get(topic_id)

@@ -26,7 +26,6 @@ from app.state import Announce
 log = logging.getLogger("longhand.server")
 hypercorn_log = logging.getLogger("longhand.hypercorn")
 hypercorn_log.setLevel(logging.WARNING)  # it says that it runs even where the application did not start
-
 FILES = 128
 """How many files the process may have open besides connections: the database, reports, the log."""
 

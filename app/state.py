@@ -11,7 +11,7 @@ from opentelemetry.trace import Tracer
 from app.access import Access
 from app.claude import open_claude
 from app.directory import DATABASE, REPORTS, hold_directory
-from app.errors import DatabaseFailed, StartError
+from app.errors import DatabaseFailed, StartError, leaves
 from app.files import Files
 from app.gate import Gate
 from app.generate import Tools
@@ -73,7 +73,8 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
         claude = await stack.enter_async_context(open_claude(settings, threads))
         redact = Redactor(settings.secrets)
         tools = Tools(store, files, claude, gate, statuses, limits_of(settings), metrics, tracer, redact)
-        runner = await stack.enter_async_context(open_runner(tools, settings))
+        with _start_errors(settings):
+            runner = await stack.enter_async_context(open_runner(tools, settings))
         watch = stack.enter_context(watching(_report_blocked))
         yield State(
             settings=settings,
@@ -113,7 +114,12 @@ async def _prepare_users(store: Store, settings: Settings, announce: Announce | 
 def _start_errors(settings: Settings) -> Iterator[None]:
     try:
         yield
-    except DatabaseFailed as error:
-        raise StartError(
-            f"The database in {settings.data_dir} cannot be opened for writing: {error.__cause__ or error}."
-        ) from error
+    except Exception as error:
+        cause = next(leaves(error))
+        if isinstance(cause, DatabaseFailed):
+            reason = f"database in {settings.data_dir} cannot be opened for writing: {cause.__cause__ or cause}"
+        elif isinstance(cause, OSError):
+            reason = f"report files in {settings.data_dir} cannot be used: {cause.strerror}"
+        else:
+            raise
+        raise StartError(f"The {reason}.") from error

@@ -106,7 +106,6 @@ class StatusMap:
     def show_topic(self, topic: Topic, generation: Generation | None) -> None:
         """Tell readers of lists of a topic that was added or changed; `generation` is its latest in the store."""
         entry = self._entries.get(topic.id)
-        self._completed.pop(topic.id, None)
         if entry and entry.generation:
             title = replace(entry.generation, title=topic.topic)
             entry = Snapshot(topic.id, title, entry.phase, entry.estimated_completion, entry.retry_at)

@@ -148,7 +148,9 @@ class Server(Service):
 
 
 @asynccontextmanager
-async def serving(data_dir: Path, claude: FakeClaude, *arguments: str, **variables: str) -> AsyncIterator[Server]:
+async def serving(
+    data_dir: Path, claude: FakeClaude, *arguments: str, module: str = "app", **variables: str
+) -> AsyncIterator[Server]:
     """Run `longhand serve` on a free port; `variables` come on top of those that the other tests use too."""
     usual = {
         "ANTHROPIC_API_KEY": "test-key",
@@ -157,7 +159,7 @@ async def serving(data_dir: Path, claude: FakeClaude, *arguments: str, **variabl
         "LONGHAND_DRAIN_SECONDS": "0",
     }
     serve = ("serve", "--bind", "127.0.0.1:0", "--data-dir", str(data_dir), *arguments)
-    async with started(*serve, cwd=data_dir.parent, variables=usual | variables) as process:
+    async with started(*serve, cwd=data_dir.parent, variables=usual | variables, module=module) as process:
         url = await process.url()
         async with http_client({"Authorization": f"Bearer {ADMIN_TOKEN}"}, url) as http:
             yield Server(url, settings_for(data_dir, claude.url), claude, http, process=process)

@@ -56,6 +56,13 @@ DOORS = {
     # does with a backup.
     "prints": ({"print", "stdout", "stderr", "echo"}, {"cli", "main", "write", "keeping", "bench", "chaos"}),
     "reads the environment": ({"environ", "getenv", "dotenv"}, {"main"}),
+    # Times that people read; guard's is the date of an answer. What waits, or remembers for a while, asks the clock
+    # that never jumps. Directory and keeping name what they set aside after it. The benchmark reads the times that a
+    # server tells.
+    "reads the wall clock": (
+        {"datetime", "time.time", "time.time_ns"},
+        {"models", "guard", "directory", "keeping", "bench"},
+    ),
     # Errors and queries only tell its exceptions apart. Keeping looks from outside, beside the store of a server.
     "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "keeping", "bench"}),
     "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "cli", "keeping"}),
@@ -81,6 +88,8 @@ def names(file: str) -> set[str]:
             case ast.ImportFrom(module=source, names=aliases, level=dots):
                 origin = "app." * dots + (source or "")
                 found.update({origin, *(f"{origin}.{alias.name}" for alias in aliases)})
+            case ast.Attribute(value=ast.Name(id="time"), attr=name):
+                found.update({name, f"time.{name}"})
             case ast.Name(id=name) | ast.Attribute(attr=name):
                 found.add(name)
     return found | {part for name in found for part in name.split(".")}

@@ -51,7 +51,7 @@ BY_STATUS = {
     429: {"too_many_generations", "rate_limited"},
     431: {"headers_too_large"},
     500: {"internal"},
-    503: {"queue_full", "shutting_down", "not_ready", "database", "too_many_connections"},
+    503: {"queue_full", "shutting_down", "not_ready", "database", "file_system", "too_many_connections"},
 }
 """What programs switch on: a code may be added, none may change."""
 

@@ -285,6 +285,25 @@ async def test_who_looks_at_a_text_counts_as_its_reader_for_a_while(mock_clock: 
     assert not statuses.has_readers(OTHER_TOPIC)
 
 
+async def test_a_topic_is_watched_while_somebody_waits_for_its_change_or_has_read_its_text_of_late(
+    mock_clock: MockClock,
+) -> None:
+    statuses = StatusMap()
+    statuses.show_text(RUNNING, ReportText("수소", []))
+    watched = [statuses.is_watched(TOPIC)]
+
+    change = statuses.next_change(TOPIC)
+    watched.append(statuses.is_watched(TOPIC))
+    del change
+    watched.append(statuses.is_watched(TOPIC))
+    statuses.text(RUNNING)
+    watched.append(statuses.is_watched(TOPIC))
+    mock_clock.jump(READER_SECONDS)
+    watched.append(statuses.is_watched(TOPIC))
+
+    assert watched == [False, True, False, True, False]
+
+
 async def test_who_finds_another_generations_text_is_no_reader() -> None:
     statuses = StatusMap()
     statuses.show_text(RUNNING, ReportText("수소", []))
@@ -500,14 +519,17 @@ def test_what_was_completed_lately_is_remembered_without_its_plan_until_somethin
     statuses.mark_completed(completed_topic(1))
     shown = statuses.get(TOPIC)
     before = statuses.completed(TOPIC)
+    known = [statuses.known(TOPIC)]
 
     statuses.forget(TOPIC)
     remembered = statuses.completed(TOPIC)
+    known.append(statuses.known(TOPIC))
     statuses.mark_queued(RUNNING)
 
     assert before is None
     assert shown is not None
     assert remembered is not None
+    assert known == [shown, remembered]
     assert remembered.body == shown.body
     assert remembered.generation is not None
     assert remembered.generation.plan == ""

@@ -384,7 +384,6 @@ async def test_where_no_thread_is_to_be_had_everyone_is_told_and_nothing_is_writ
 
         threads.short_after = 1
         came = await together(store, partial(add, text="first"), partial(add, text="last"))
-        threads.short_after = None
         await store.write(add, "in time")
 
     assert came == [RuntimeError, RuntimeError]
@@ -392,7 +391,7 @@ async def test_where_no_thread_is_to_be_had_everyone_is_told_and_nothing_is_writ
 
 
 class ShortThreads(Threads):
-    """Threads of a machine that gives out only so many more."""
+    """Threads of a machine that gives out only so many more, and then, once, none."""
 
     short_after: int | None = None
 
@@ -400,6 +399,7 @@ class ShortThreads(Threads):
         if self.short_after is not None:
             self.short_after -= 1
             if self.short_after < 0:
+                self.short_after = None
                 raise RuntimeError("can't start new thread")
         return await super().write(function, *args)
 
@@ -495,6 +495,16 @@ def test_opening_waits_for_another_that_writes_the_fresh_database(path: Path) ->
         took = time.monotonic() - began
 
     assert took > BUSY_SECONDS * 0.9
+
+
+async def test_whoever_is_cancelled_closes_the_store_all_the_same(path: Path) -> None:
+    with trio.CancelScope() as scope:
+        async with open_store(path, Threads(8)) as store:
+            await store.read(lambda db: db.execute("SELECT 1").fetchone())
+            scope.cancel()
+
+    assert not path.with_name("notes.db-wal").exists()  # the last connection takes it along
+    assert store  # what nobody holds would be closed by the collector
 
 
 async def test_readers_are_as_few_as_reads_at_once_and_closed_with_the_store(path: Path) -> None:

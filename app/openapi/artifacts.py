@@ -1,6 +1,6 @@
 """What a completed generation leaves behind: described."""
 
-from app.errors import ArtifactLost, Invalid, RangeNotSatisfiable
+from app.errors import ArtifactLost, FileSystemFailed, Invalid, RangeNotSatisfiable
 from app.openapi import documents
 from app.openapi.describe import IF_NONE_MATCH, Answer, Operation, header, query
 from app.openapi.topics import PAGE
@@ -42,6 +42,6 @@ OPERATIONS = {
             header("Range", "One range of bytes; any other is answered whole.", examples=["bytes=0-99"]),
             header("If-Range", "The `ETag` that the range belongs to."),
         ),
-        problems=(ArtifactLost, Invalid, RangeNotSatisfiable),
+        problems=(ArtifactLost, FileSystemFailed, Invalid, RangeNotSatisfiable),
     ),
 }

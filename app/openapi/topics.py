@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from app.errors import FileSystemFailed
 from app.models import StatusName
 from app.openapi import documents
 from app.openapi.describe import Answer, Operation, Parameter, header, query
@@ -82,5 +83,6 @@ OPERATIONS = {
         "Delete a topic and its reports",
         (Answer(204, "It is gone."),),
         "What runs for it is cancelled first.",
+        problems=(FileSystemFailed,),
     ),
 }
