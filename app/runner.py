@@ -109,15 +109,15 @@ class Runner:
         """Cancel what runs for a topic and delete it, rows and files. Raises DatabaseFailed."""
         async with self._turn(topic_id):
             await self._cancel(topic_id)
-            with CancelScope(shield=True):  # one step: a topic that stays keeps its files
+            with CancelScope(shield=True):  # one step: a topic that stays keeps its files, one that goes leaves none
                 await self._tools.files.set_aside(topic_id)
                 try:
                     owner = await self._tools.store.write(topics.delete_topic, topic_id)
                 except DatabaseFailed:
                     await self._tools.files.restore(topic_id)  # noqa: ASYNC120 - shielded above
                     raise
-            self._tools.statuses.mark_deleted(topic_id, owner)
-            await self._tools.files.clear_trash(topic_id)
+                self._tools.statuses.mark_deleted(topic_id, owner)
+                await self._tools.files.clear_trash(topic_id)  # noqa: ASYNC120 - shielded above
 
     async def recover(self) -> None:
         """Run again what a stopped process left unfinished, oldest first, and end deletions that it began."""

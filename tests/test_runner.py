@@ -1,6 +1,7 @@
 """What the runner promises, on a real server: siblings, cancels, claims, limits, turns, stops and restarts."""
 
 import shutil
+import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -486,6 +487,35 @@ async def test_a_delete_that_meets_a_start_leaves_nothing_running(service: Servi
     assert [answer.status_code for answer in answers] == [204]
     assert [call.ending for call in service.claude.calls if call.ending is not Ending.GONE] == []
     assert [await count(service, table) for table in ("topics", "generations")] == [0, 0]
+
+
+async def test_a_delete_that_has_begun_is_ended_though_its_caller_is_gone(
+    settings: Callable[..., Settings], claude: FakeClaude
+) -> None:
+    release = threading.Event()
+    async with state_with_topic(settings()) as (state, topic):
+        await state["runner"].start(topic, Order(), None)
+        while state["statuses"].get(topic.id) is not None:
+            await state["statuses"].next_change(topic.id).wait()
+        caller = trio.CancelScope()
+
+        async def delete() -> None:
+            with caller:
+                await state["runner"].delete(topic.id)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(settings().max_threads):
+                nursery.start_soon(state["threads"].files, release.wait)
+            await wait_all_tasks_blocked()
+            nursery.start_soon(delete)
+            await wait_all_tasks_blocked()
+            caller.cancel()
+            await wait_all_tasks_blocked()
+            release.set()
+        found = await state["store"].read(topics.topic, topic.id)
+
+    assert found is None
+    assert [path for path in (settings().data_dir / REPORTS).rglob("*") if path.is_file()] == []
 
 
 async def test_a_delete_that_a_kill_cut_short_is_ended_or_undone_at_the_next_start(start: Start) -> None:

@@ -24,6 +24,7 @@ from app.write import Interruption
 
 COUNT = click.IntRange(min=1, max=100_000)
 NONE_OR_MORE = click.IntRange(min=0, max=100_000)
+CHARACTERS = click.IntRange(min=1, max=10_000_000)
 POSITIVE = click.FloatRange(min=0, min_open=True, max=100_000)
 FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -32,7 +33,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option("--reports", type=COUNT, default=200, show_default=True, help="How many are submitted in the burst.")
 @click.option("--events", type=COUNT, default=200, show_default=True, help="Events of text of one report.")
 @click.option("--seconds", type=POSITIVE, default=10.0, show_default=True, help="How long one report streams.")
-@click.option("--characters", type=COUNT, default=8000, show_default=True, help="How long one report is.")
+@click.option("--characters", type=CHARACTERS, default=8000, show_default=True, help="How long one report is.")
 @click.option("--polls", type=POSITIVE, default=200.0, show_default=True, help="Status polls a second.")
 @click.option("--submitters", type=COUNT, default=16, show_default=True, help="Connections that submit the burst.")
 @click.option("--readers", type=NONE_OR_MORE, default=20, show_default=True, help="Reports that are read along.")

@@ -48,7 +48,7 @@ class Options:
     @property
     def limit(self) -> float:
         """Seconds after which reports that are still not done are given up."""
-        return 3600.0 if self.claude_url else 60.0 + 5 * self.seconds
+        return 3600.0 if self.claude_url else 60.0 + 5 * self.seconds + self.reports / 10
 
     def with_readers(self, readers: int) -> "Options":
         return replace(self, readers=readers)
