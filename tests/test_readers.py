@@ -129,7 +129,7 @@ async def test_five_hundred_readers_come_and_go_while_fifty_reports_are_written(
 ) -> None:
     async with running(claude, settings()) as service:
         claude.default = Script(text="가나다 " * 1000, pieces=12, pace=0.1)
-        await crowd(service, READERS // 10, GENERATIONS // 10)  # what is made once is made now
+        await crowd(service, READERS // 10, GENERATIONS)  # what is made once, and kept open to Claude, is made now
         before = await level(service)
         await crowd(service, READERS, GENERATIONS)
         after = await level(service)

@@ -505,7 +505,7 @@ async def test_a_delete_that_has_begun_is_ended_though_its_caller_is_gone(
 
         async with trio.open_nursery() as nursery:
             for _ in range(settings().max_threads):
-                nursery.start_soon(state["threads"].files, release.wait)
+                nursery.start_soon(state["threads"].files, release.wait)  # type: ignore[arg-type]
             await wait_all_tasks_blocked()
             nursery.start_soon(delete)
             await wait_all_tasks_blocked()
