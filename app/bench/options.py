@@ -56,7 +56,7 @@ class Options:
     def checked(self) -> "Options":
         """Return the options, complete. Raises BenchFailed where they do not go together."""
         if self.short:
-            small: dict[str, Any] = {"reports": 60, "events": 40, "seconds": 2.0, "characters": 1600, "readers": 10}
+            small: dict[str, Any] = {"reports": 200, "events": 60, "seconds": 3.0, "characters": 2400, "readers": 10}
             return replace(self, **small, baseline=True, hot=True, probe_seconds=1.0)
         if self.claude_url and (self.probes or self.baseline):
             raise BenchFailed("--claude-url measures the reports alone: leave --baseline and the parts out.")
