@@ -11,6 +11,7 @@ from typing import Any
 import trio
 
 from app.addresses import Trusted, client_of
+from app.again import Reply, encode
 from app.guard import GuardedTCPServer
 from app.protocols import refusal
 from app.refusals import TooManyConnections
@@ -85,12 +86,9 @@ class CountedTCPServer(GuardedTCPServer):
         else:
             with suppress(OSError):
                 if plain:
-                    os.write(stream.socket.fileno(), TURNED_AWAY)
+                    problem = TooManyConnections()
+                    os.write(stream.socket.fileno(), encode(Reply(problem.status, *refusal(problem)), ()))
             await trio.aclose_forcefully(stream)
-
-
-TURNED_AWAY = refusal(TooManyConnections())
-"""What one too many is told: it is not read what it asks."""
 
 
 def address_of(socket: Any) -> str | None:

@@ -1,6 +1,7 @@
 """Hypercorn's two protocols with bounds of ours: its own refusals as problems, floods of HTTP/2's small frames."""
 
 import json
+import secrets
 from collections.abc import Callable
 from functools import partial
 
@@ -17,7 +18,7 @@ from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.typing import H11SendableEvent
 
 from app.errors import MalformedRequest, Problem
-from app.headers import BARE, TAILS
+from app.headers import BARE, TAILS, Headers
 from app.refusals import HeadersTooLarge
 
 BURST, BURST_SECONDS = 100, 10.0
@@ -35,28 +36,20 @@ EMPTY = (
 """What costs a client nothing and us something."""
 
 
-def document(problem: Problem) -> bytes:
-    """Write a problem of which neither the path nor an id is known."""
+def refusal(problem: Problem) -> tuple[Headers, bytes]:
+    """Return the headers and the body of an answer to what could not be read: its path and its own id are not known."""
+    request_id = secrets.token_hex(8)
     known = {"type": f"/problems/{problem.code}", "title": problem.title, "status": problem.status}
-    return json.dumps(known | {"detail": problem.detail, "code": problem.code}).encode()
-
-
-def headers(problem: Problem, content: bytes) -> list[tuple[bytes, bytes]]:
-    more = [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+    told = {"detail": problem.detail, "code": problem.code, "request_id": request_id}
+    content = json.dumps(known | told).encode()
     return [
         (b"content-type", b"application/problem+json"),
         (b"content-length", b"%d" % len(content)),
         (b"connection", b"close"),
-        *more,
+        (b"x-request-id", request_id.encode()),
+        *[(name.lower().encode(), value.encode()) for name, value in problem.headers.items()],
         *BARE,
-    ]
-
-
-def refusal(problem: Problem) -> bytes:
-    """Write a whole answer in HTTP/1.1."""
-    content = document(problem)
-    lines = b"".join(b"%s: %s\r\n" % pair for pair in headers(problem, content))
-    return b"HTTP/1.1 %d \r\n%s\r\n%s" % (problem.status, lines, content)
+    ], content
 
 
 TAILS_OF = tuple((list(pairs), len(pairs), raw) for pairs, raw in TAILS.items())
@@ -103,8 +96,8 @@ class BoundedH11(H11Protocol):
 
     async def _send_error_response(self, status_code: int) -> None:
         problem = HeadersTooLarge() if status_code == HeadersTooLarge.status else MalformedRequest()
-        content = document(problem)
-        await self._send_h11_event(h11.Response(status_code=problem.status, headers=headers(problem, content)))
+        headers, content = refusal(problem)
+        await self._send_h11_event(h11.Response(status_code=problem.status, headers=headers))
         await self._send_h11_event(h11.Data(data=content))
         await self._send_h11_event(h11.EndOfMessage())
 

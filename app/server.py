@@ -41,6 +41,10 @@ def load_config(path: Path | None, bind: str | None) -> Config:
         raise StartError(f"The configuration file {file} cannot be read: {error.strerror}.") from error
     except ValueError as error:
         raise StartError(f"The configuration file {file} is not TOML: {error}.") from error
+    if config.read_timeout is not None:
+        raise StartError(
+            f"The configuration file {file} cannot be used: read_timeout would cut event streams. Leave it out."
+        )
     if bind:
         config.bind = [bind]
     config.errorlog = hypercorn_log

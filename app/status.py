@@ -58,9 +58,9 @@ class StatusMap:
         entry = self._entries.get(topic_id)
         return entry.owner if entry else None
 
-    def phases(self) -> Counter[Phase]:
+    def phases(self) -> Counter[Phase | None]:
         """Count the unfinished generations by what they are doing."""
-        return Counter(entry.doing for entry in self._entries.values() if entry.doing and entry.status.unfinished)
+        return Counter(entry.doing for entry in self._entries.values() if entry.status.unfinished)
 
     def mark_queued(self, generation: Generation) -> None:
         self._put(generation)

@@ -116,6 +116,7 @@ async def test_one_connection_too_many_is_told_so_and_closed_and_the_others_go_o
     assert b"\r\nretry-after: 5\r\n" in head
     assert b"\r\nx-content-type-options: nosniff" in head
     assert (document["code"], document["status"]) == ("too_many_connections", 503)
+    assert f"\r\nx-request-id: {document['request_id']}\r\n".encode() in head
     assert answer.startswith(b"HTTP/1.1 200")
     assert again.startswith(b"HTTP/1.1 200")
 

@@ -270,6 +270,7 @@ async def test_what_is_no_request_is_told_so_in_a_problem(service: Service) -> N
     assert head.startswith(b"HTTP/1.1 400 ")
     assert b"connection: close" in head.lower()
     assert json.loads(content)["code"] == "malformed_request"
+    assert f"\r\nx-request-id: {json.loads(content)['request_id']}\r\n".encode() in head.lower()
 
 
 def test_what_install_replaced_can_be_put_back() -> None:

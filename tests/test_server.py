@@ -159,6 +159,7 @@ def test_a_database_that_is_none_ends_it_with_1_and_is_named(serve_here: Serve, 
         (None, "cannot be read: No such file or directory."),
         (b"bind = [\n", "is not TOML: "),
         (b"\xff", "is not TOML: "),
+        (b"read_timeout = 30\n", "cannot be used: read_timeout would cut event streams."),
     ],
 )
 def test_a_configuration_that_cannot_be_used_ends_it_with_1_and_is_named(
