@@ -3,6 +3,7 @@
 import json
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import h2.errors
@@ -97,9 +98,14 @@ class BoundedH11(H11Protocol):
     async def _send_error_response(self, status_code: int) -> None:
         problem = HeadersTooLarge() if status_code == HeadersTooLarge.status else MalformedRequest()
         headers, content = refusal(problem)
-        await self._send_h11_event(h11.Response(status_code=problem.status, headers=headers))
-        await self._send_h11_event(h11.Data(data=content))
-        await self._send_h11_event(h11.EndOfMessage())
+        events = (
+            h11.Response(status_code=problem.status, headers=headers), h11.Data(data=content), h11.EndOfMessage(),
+        )  # fmt: skip
+        data = b""
+        with suppress(h11.LocalProtocolError):  # an answer to HEAD has no body
+            for event in events:
+                data += self.connection.send(event) or b""
+        await self.send(RawData(data))  # once: between two sends the app, which still answers, would send as well
 
 
 def _without_upgrade(request: h11.Request) -> h11.Request:

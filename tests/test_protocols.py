@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import h2.config
 import h2.connection
@@ -13,8 +14,13 @@ import h2.events
 import hypercorn.protocol
 import pytest
 import trio
+from hypercorn.config import Config
+from hypercorn.events import Closed, Event, RawData
 from hypercorn.protocol.h2 import H2Protocol
 from hypercorn.protocol.h11 import H11Protocol
+from hypercorn.trio.task_group import TaskGroup
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
 from hyperframe.frame import (
     ContinuationFrame,
     DataFrame,
@@ -282,3 +288,37 @@ def test_what_install_replaced_can_be_put_back() -> None:
 
     assert installed == (BoundedH11, BoundedH2)
     assert (names["H11Protocol"], names["H2Protocol"]) == (H11Protocol, H2Protocol)
+
+
+async def test_a_refusal_is_sent_at_once_so_that_nothing_of_an_app_comes_in_between() -> None:
+    sent: list[Event] = []
+    protocol = h11_protocol(sent)
+
+    await protocol.handle(RawData(b"GET / HTTP/1.1\r\nhost: x\r\nno colon\r\n\r\n"))
+
+    refusal, closed = sent
+    assert isinstance(refusal, RawData)
+    assert refusal.data.startswith(b"HTTP/1.1 400 ")
+    assert refusal.data.rstrip().endswith(b"}")
+    assert isinstance(closed, Closed)
+
+
+def h11_protocol(sent: list[Event]) -> BoundedH11:
+    """Make a protocol that has no app and keeps what it sends."""
+
+    async def send(event: Event) -> None:
+        sent.append(event)
+
+    config = Config()
+    context, task_group = WorkerContext(None), TaskGroup()
+    return BoundedH11(
+        cast("Any", None),
+        config,
+        context,
+        task_group,
+        ConnectionState({}),
+        ssl=False,
+        client=None,
+        server=None,
+        send=send,
+    )

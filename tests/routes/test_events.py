@@ -100,21 +100,27 @@ async def test_a_stream_carries_the_headers_that_keep_it_alive_and_unbuffered(se
 
 
 async def test_every_change_of_the_status_is_an_event_and_the_last_is_done(service: Service, lively: None) -> None:
-    service.claude.default = Script(text=TEXT, thinking=2, pace=0.01)
+    go = trio.Event()
+    service.claude.default = Script(text=TEXT, thinking=2, hold=go, hold_at=20)
     topic_id = await service.topic()
     reader = status_reader(service, topic_id, query="")
 
     async with reader.connected():
         await reader.until("status")
         await service.generate(topic_id)
-        events = await reader.rest()
+        half = await service.wait_for_characters(topic_id, len("".join(service.claude.default.cut[:20])))
+        seen = await reader.until("status")
+        while seen[-1].data != half:
+            seen += await reader.until("status")
+        go.set()
+        events = seen + await reader.rest()
 
     assert set(names(events[:-1])) == {"status"}
     assert events[-1].name == "done"
     assert events[-1].data == await service.status(topic_id)
     percents = [event.data["progress_percent"] for event in events]
     assert percents == sorted(percents)
-    assert len(set(percents)) > 10
+    assert percents[0] < half["progress_percent"] < percents[-1]
     assert all(before.data != after.data for before, after in pairwise(events[:-1]))
 
 
