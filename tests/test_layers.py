@@ -8,7 +8,7 @@ import pytest
 import app
 
 LEVELS = """
-    errors models phrases again idle addresses redact metrics spans
+    errors models phrases words again idle addresses redact metrics spans
     refusals
     inbox headers limiter signins forwarded logs
     settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
@@ -23,6 +23,7 @@ LEVELS = """
     state
     exposition
     problems routes
+    pages
     middleware bodies openapi
     edge
     main
@@ -61,7 +62,7 @@ DOORS = {
     # server tells.
     "reads the wall clock": (
         {"datetime", "time.time", "time.time_ns"},
-        {"models", "guard", "directory", "keeping", "bench"},
+        {"models", "words", "guard", "directory", "keeping", "bench"},
     ),
     # Errors and queries only tell its exceptions apart. Keeping looks from outside, beside the store of a server.
     "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "keeping", "bench"}),
