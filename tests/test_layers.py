@@ -8,10 +8,10 @@ import pytest
 import app
 
 LEVELS = """
-    errors models phrases words again idle addresses redact metrics spans
-    refusals
-    inbox headers limiter signins forwarded logs
-    settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
+    errors models phrases words again idle addresses redact metrics spans emphasis footnotes
+    refusals markdown
+    inbox headers limiter signins forwarded logs boundaries
+    settings prompts report render wire schema threads slots directory loopwatch text patience feed gate pace chunks
     network guard snapshot queries files store tracing offline answer
     pool status protocols
     connections claude access job
