@@ -8,10 +8,10 @@ import pytest
 import app
 
 LEVELS = """
-    errors models phrases again idle addresses redact metrics spans
-    refusals
-    inbox headers limiter signins forwarded logs
-    settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
+    errors models phrases words again idle addresses redact metrics spans emphasis footnotes
+    refusals markdown
+    inbox headers limiter signins forwarded logs boundaries
+    settings prompts report render wire schema threads slots directory loopwatch text patience feed gate pace chunks
     network guard snapshot queries files store tracing offline answer
     pool status protocols
     connections claude access job
@@ -23,6 +23,7 @@ LEVELS = """
     state
     exposition
     problems routes
+    pages
     middleware bodies openapi
     edge
     main
@@ -61,7 +62,7 @@ DOORS = {
     # server tells.
     "reads the wall clock": (
         {"datetime", "time.time", "time.time_ns"},
-        {"models", "guard", "directory", "keeping", "bench"},
+        {"models", "words", "guard", "directory", "keeping", "bench"},
     ),
     # Errors and queries only tell its exceptions apart. Keeping looks from outside, beside the store of a server.
     "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "keeping", "bench"}),
