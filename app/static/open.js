@@ -79,11 +79,19 @@ function table(into, rows) {
   const frame = add(into, "div");
   frame.className = "scroll";
   const element = add(frame, "table");
+  let sides = [];
   for (const [number, row] of rows.entries()) {
-    if (number && DASHES.test(row)) continue;
+    const cells = row.trim().replace(/^\||\|$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim());
+    if (number === 1 && DASHES.test(row)) {
+      sides = cells.map((dashes) => (/-:$/.test(dashes) ? (dashes[0] === ":" ? "center" : "right") : ""));
+      element.querySelectorAll("th").forEach((cell, i) => sides[i] && (cell.className = sides[i]));
+      continue;
+    }
     const line = add(number ? element.tBodies[0] ?? add(element, "tbody") : add(element, "thead"), "tr");
-    for (const cell of row.trim().replace(/^\||\|$/g, "").split(/(?<!\\)\|/)) {
-      inline(add(line, number ? "td" : "th"), cell.trim());
+    for (const [i, text] of cells.entries()) {
+      const cell = add(line, number ? "td" : "th");
+      if (sides[i]) cell.className = sides[i];
+      inline(cell, text);
     }
   }
 }
@@ -138,8 +146,10 @@ function morph(old, fresh) {
     const there = old.childNodes[i];
     if (!there) old.append(node);
     else if (there.nodeName !== node.nodeName) there.replaceWith(node);
-    else if (node.nodeType !== Node.TEXT_NODE) morph(there, node);
-    else if (node.data.startsWith(there.data)) there.appendData(node.data.slice(there.data.length));
+    else if (node.nodeType !== Node.TEXT_NODE) {
+      if (there.className !== node.className) there.className = node.className;
+      morph(there, node);
+    } else if (node.data.startsWith(there.data)) there.appendData(node.data.slice(there.data.length));
     else there.data = node.data;
   }
   while (old.childNodes.length > nodes.length) old.lastChild.remove();

@@ -37,9 +37,11 @@ class Person:
     house: House
     faults: list[str] = field(default_factory=list)
 
-    def page(self, path: str | None = None) -> Page:
-        """Open a tab, at a path."""
+    def page(self, path: str | None = None, *, clock: bool = False) -> Page:
+        """Open a tab, at a path; `clock`: its time can be moved on, by `page.clock.run_for`."""
         page = self.context.new_page()
+        if clock:
+            page.clock.install()
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
         page.on("response", self._response)
