@@ -14,6 +14,7 @@ from app.edge import layers
 from app.errors import Problem, SettingsError
 from app.logs import open_logs
 from app.openapi import serve
+from app.pages.visitor import SignInNeeded, on_sign_in_needed
 from app.problems import on_http_exception, on_os_error, on_problem
 from app.redact import Redactor
 from app.routes import artifacts, events, generations, news, operations, status, topics
@@ -53,7 +54,12 @@ def create_app(
             *artifacts.routes,
             *serve.routes(),
         ],
-        exception_handlers={Problem: on_problem, HTTPException: on_http_exception, OSError: on_os_error},
+        exception_handlers={
+            Problem: on_problem,
+            HTTPException: on_http_exception,
+            OSError: on_os_error,
+            SignInNeeded: on_sign_in_needed,
+        },
         lifespan=lifespan,
     )
     application.router.redirect_slashes = False  # a path with one slash too many is unknown: 404

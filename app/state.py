@@ -8,7 +8,7 @@ from typing import TypedDict
 
 from opentelemetry.trace import Tracer
 
-from app.access import Access
+from app.access import Access, Sessions
 from app.claude import open_claude
 from app.directory import DATABASE, REPORTS, hold_directory
 from app.errors import DatabaseFailed, StartError, leaves
@@ -43,6 +43,7 @@ class State(TypedDict):
     files: Files
     statuses: StatusMap
     access: Access
+    sessions: Sessions
     sign_ins: SignIns
     limiter: Limiter
     runner: Runner
@@ -83,6 +84,7 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
             files=files,
             statuses=statuses,
             access=Access(store),
+            sessions=Sessions(store),
             sign_ins=SignIns(),
             limiter=Limiter("token", settings.rate_per_token),
             runner=runner,

@@ -11,6 +11,7 @@ LEVELS = """
     errors models phrases again idle addresses redact metrics spans
     refusals
     inbox headers limiter signins forwarded logs
+    credentials
     settings prompts report wire schema threads slots directory loopwatch text patience feed gate pace chunks
     network guard snapshot queries files store tracing offline answer
     pool status protocols
@@ -23,7 +24,7 @@ LEVELS = """
     state
     exposition
     problems routes
-    middleware bodies openapi
+    middleware bodies openapi pages
     edge
     main
     options
