@@ -15,14 +15,14 @@ import click
 import trio
 from sqlite_utils import Database
 
-from app import __version__
+from app import __version__, passwords
 from app.access import MEMORY_SECONDS
 from app.directory import DATABASE, make_directory
 from app.errors import LonghandError, StartError, expected
 from app.main import log_of
 from app.models import Token, TokenId, later, now
 from app.options import DATA_DIR, settings_of
-from app.queries import users
+from app.queries import sessions, users
 from app.server import load_config, serve_until_signal
 from app.store import open_database
 from app.write import Assignment, write_report
@@ -118,7 +118,7 @@ def write(
 
 @main.group()
 def user() -> None:
-    """Add users."""
+    """Add users, and set their passwords."""
 
 
 @user.command("add")
@@ -143,6 +143,43 @@ def add_user(name: str, *, admin: bool, data_dir: Path | None) -> None:
         )
     print(f"Added the user '{name}'. This is their access token, shown only now:")
     print(token)
+
+
+@user.command("password")
+@click.argument("name")
+@click.option("--remove", is_flag=True, help="Let NAME sign in with access tokens alone.")
+@DATA_DIR
+def set_password(name: str, *, remove: bool, data_dir: Path | None) -> None:
+    """Set the password of the user NAME.
+
+    All their sessions in browsers end. It works while the server runs. The password is asked for twice, hidden; where
+    standard input is no terminal, its first line is the password.
+    """
+    try:
+        password = None if remove else passwords.hashed(asked_password())
+    except passwords.PasswordUnfit as error:
+        raise click.ClickException(f"This is not set: {error}.") from None
+
+    def change(db: Database) -> bool:
+        owner = users.user_named(db, name)
+        if owner:
+            users.set_password(db, owner.id, password)
+            sessions.end_sessions(db, owner.id)
+        return owner is not None
+
+    if not in_database(data_dir, change):
+        raise click.ClickException(f"There is no user '{name}'. Add them with 'longhand user add {name}'.")
+    time.sleep(MEMORY_SECONDS)  # a running server may remember the sessions for this long
+    print(f"{'Removed' if remove else 'Set'} the password of '{name}'; their sessions have ended.")
+
+
+def asked_password() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    try:
+        return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise click.ClickException("The password is not text in UTF-8.") from error
 
 
 @main.group()

@@ -19,7 +19,7 @@ from app.limiter import Limiter
 from app.loopwatch import LoopWatch, watching
 from app.metrics import Metrics
 from app.patience import Limits
-from app.queries import users
+from app.queries import sessions, users
 from app.redact import Redactor
 from app.runner import Runner, open_runner
 from app.settings import Settings
@@ -45,6 +45,7 @@ class State(TypedDict):
     access: Access
     sessions: Sessions
     sign_ins: SignIns
+    names: SignIns
     limiter: Limiter
     runner: Runner
     gate: Gate
@@ -86,6 +87,7 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
             access=Access(store),
             sessions=Sessions(store),
             sign_ins=SignIns(),
+            names=SignIns(most_waiting=None),  # who guesses at a name must not lock its owner out
             limiter=Limiter("token", settings.rate_per_token),
             runner=runner,
             gate=gate,
@@ -106,6 +108,7 @@ def limits_of(settings: Settings) -> Limits:
 
 async def _prepare_users(store: Store, settings: Settings, announce: Announce | None) -> None:
     await store.write(users.end_writing)
+    await store.write(sessions.forget_ended)
     if settings.admin_token:
         await store.write(users.set_admin_token, settings.admin_token)
     elif announce and (token := await store.write(users.first_token)):

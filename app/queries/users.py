@@ -39,6 +39,27 @@ def user_named(db: Database, name: str) -> User | None:
     return next((_user(row) for row in rows), None)
 
 
+def password_of(db: Database, name: str) -> tuple[UserId, str | None] | None:
+    """Return a user's id and the hash of their password; None when there is no such user."""
+    rows = db.query("SELECT id, password FROM users WHERE name = :name", {"name": name})
+    return next(((UserId(row["id"]), row["password"]) for row in rows), None)
+
+
+def has_password(db: Database, user_id: UserId) -> bool:
+    return bool(list(db.query("SELECT 1 FROM users WHERE id = :id AND password IS NOT NULL", {"id": user_id})))
+
+
+def set_password(db: Database, user_id: UserId, password: str | None) -> None:
+    """Keep the hash of a user's password; None: they have none, and sign in with an access token."""
+    db.execute("UPDATE users SET password = :password WHERE id = :id", {"id": user_id, "password": password})
+
+
+def renew_hash(db: Database, user_id: UserId, old: str, fresh: str) -> None:
+    """Replace the hash of the same password, unless another one was set meanwhile."""
+    sql = "UPDATE users SET password = :fresh WHERE id = :id AND password = :old"
+    db.execute(sql, {"id": user_id, "fresh": fresh, "old": old})
+
+
 def add_user(db: Database, name: str, *, is_admin: bool) -> User | None:
     """Add a user; None when the name is taken."""
     sql = """

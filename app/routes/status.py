@@ -1,6 +1,7 @@
 """The status of a topic: poll, conditional poll, long poll, history."""
 
 import re
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,7 @@ from starlette.responses import Response
 
 from app.access import Lookup
 from app.again import Again, Reply, offer
-from app.errors import Invalid, NotFound
+from app.errors import DatabaseFailed, Invalid, NotFound
 from app.limiter import Limiter
 from app.models import TopicId, User
 from app.queries import generations
@@ -17,6 +18,7 @@ from app.refusals import RateLimited
 from app.routes.auth import carried_by, check_owner, current_user, lookup, owned_topic, owns, topic_id
 from app.routes.paging import page
 from app.routes.resource import Request, listing, resource, respond
+from app.routes.streams import TOKEN_SECONDS
 from app.snapshot import Snapshot
 from app.status import StatusMap
 
@@ -92,7 +94,11 @@ async def look(request: Request, user: User, topic_id: TopicId) -> Snapshot:
 
 
 async def wait_for_change(request: Request, user: User, known: Snapshot, seconds: float) -> Snapshot:
-    """Hold the answer until the status is another one, the time is up or the server stops; costs nothing meanwhile."""
+    """Hold the answer until the status is another one, the time is up or the server stops; costs nothing meanwhile.
+
+    Who asks is looked up again as for a stream, so a token or a session that ends does not wait on. Raises
+    Unauthorized.
+    """
     statuses = request.state["statuses"]
     snapshot = known
     with move_on_after(seconds):
@@ -100,7 +106,10 @@ async def wait_for_change(request: Request, user: User, known: Snapshot, seconds
             change: Event = statuses.next_change(known.topic_id)  # taken before the look, so no change is missed
             snapshot = await look(request, user, known.topic_id)
             if snapshot.etag == known.etag:
-                await change.wait()
+                with move_on_after(TOKEN_SECONDS):
+                    await change.wait()
+                with suppress(DatabaseFailed):  # an outage ends nothing that waits
+                    user = await current_user(request, TOKEN_SECONDS)
     return snapshot
 
 

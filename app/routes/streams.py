@@ -24,7 +24,8 @@ QUIET_SECONDS = 15.0
 """So long after the last byte a comment is sent, which keeps proxies awake."""
 
 TOKEN_SECONDS = 15.0
-"""How long a stream goes on without asking whether its reader's token still holds; it asks after a comment, too."""
+"""How long a stream goes on without asking whether its reader's token, or session, still holds; it asks after a
+comment, too."""
 
 OUTAGE_SECONDS = 1.0
 """How long a stream waits before it tries again to read a database that cannot be used."""
