@@ -18,6 +18,7 @@ from app.generate import Tools
 from app.limiter import Limiter
 from app.loopwatch import LoopWatch, watching
 from app.metrics import Metrics
+from app.once import Once
 from app.patience import Limits
 from app.queries import sessions, users
 from app.redact import Redactor
@@ -46,6 +47,7 @@ class State(TypedDict):
     sessions: Sessions
     sign_ins: SignIns
     names: SignIns
+    once: Once
     limiter: Limiter
     runner: Runner
     gate: Gate
@@ -88,6 +90,7 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
             sessions=Sessions(store),
             sign_ins=SignIns(),
             names=SignIns(most_waiting=None),  # who guesses at a name must not lock its owner out
+            once=Once(),
             limiter=Limiter("token", settings.rate_per_token),
             runner=runner,
             gate=gate,

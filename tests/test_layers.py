@@ -8,7 +8,7 @@ import pytest
 import app
 
 LEVELS = """
-    errors models phrases again idle addresses redact metrics spans passwords
+    errors models phrases again idle addresses redact metrics spans passwords agents once
     refusals
     inbox headers limiter signins forwarded logs
     credentials

@@ -79,6 +79,11 @@ def end_session(db: Database, session_id: SessionId, user_id: UserId | None = No
     return bool(list(db.query(sql, {"id": session_id, "now": now(), **whose})))
 
 
+def end_by_secret(db: Database, secret: str) -> None:
+    sql = "UPDATE sessions SET ended_at = :now WHERE sha256 = :sha256 AND ended_at IS NULL"
+    db.execute(sql, {"sha256": digest(secret), "now": now()})
+
+
 def end_sessions(db: Database, user_id: UserId, but: SessionId | None = None) -> None:
     """End all sessions of a user, but for one."""
     sql = "UPDATE sessions SET ended_at = :now WHERE user_id = :user_id AND ended_at IS NULL AND id <> :but"
