@@ -14,6 +14,8 @@ from app.edge import layers
 from app.errors import Problem, SettingsError
 from app.logs import open_logs
 from app.openapi import serve
+from app.pages import preferences, show, static
+from app.pages.faults import fault_page
 from app.pages.visitor import SignInNeeded, on_sign_in_needed
 from app.problems import on_http_exception, on_os_error, on_problem
 from app.redact import Redactor
@@ -39,6 +41,8 @@ def create_app(
         with log(chosen) if log else nullcontext():
             async with open_state(chosen, announce) as state:
                 app.state.runner = state["runner"]
+                await state["threads"].files(show.prepare)
+                state["show_problem"] = fault_page
                 app.user_middleware = layers(chosen)  # which they are, the settings say, that are known only now
                 app.middleware_stack = app.build_middleware_stack()
                 yield state
@@ -53,6 +57,8 @@ def create_app(
             *generations.routes,
             *artifacts.routes,
             *serve.routes(),
+            *preferences.routes,
+            *static.routes,
         ],
         exception_handlers={
             Problem: on_problem,

@@ -52,6 +52,13 @@ def on_bug(request: Request[Any], error: Exception) -> Response:
 
 
 def problem_response(request: Request[Any], problem: Problem) -> Response:
+    """Make the answer of a failure: its problem document, or a page where a person asked for one."""
+    show = request.scope.get("state", {}).get("show_problem")
+    shown: Response | None = show(request, problem) if show else None
+    return shown or problem_document(request, problem)
+
+
+def problem_document(request: Request[Any], problem: Problem) -> Response:
     """Make the problem document of a failure."""
     document = {
         "type": f"/problems/{problem.code}",

@@ -4,14 +4,16 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import fields
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from opentelemetry.trace import Tracer
+from starlette.requests import Request
+from starlette.responses import Response
 
 from app.access import Access, Sessions
 from app.claude import open_claude
 from app.directory import DATABASE, REPORTS, hold_directory
-from app.errors import DatabaseFailed, StartError, leaves
+from app.errors import DatabaseFailed, Problem, StartError, leaves
 from app.files import Files
 from app.gate import Gate
 from app.generate import Tools
@@ -34,6 +36,9 @@ log = logging.getLogger("longhand.server")
 
 Announce = Callable[[str], None]
 
+ShowProblem = Callable[[Request[Any], Problem], Response | None]
+"""Shows a problem as a page where a person asked for one; None: a program did."""
+
 
 class State(TypedDict):
     """What handlers find in `request.state`."""
@@ -54,6 +59,7 @@ class State(TypedDict):
     metrics: Metrics
     tracer: Tracer | None
     watch: LoopWatch
+    show_problem: ShowProblem | None
 
 
 @asynccontextmanager
@@ -97,6 +103,7 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
             metrics=metrics,
             tracer=tracer,
             watch=watch,
+            show_problem=None,
         )
 
 

@@ -8,7 +8,7 @@ import pytest
 import app
 
 LEVELS = """
-    errors models phrases again idle addresses redact metrics spans passwords agents once
+    errors models phrases words again idle addresses redact metrics spans passwords agents once
     refusals
     inbox headers limiter signins forwarded logs
     credentials
@@ -24,7 +24,8 @@ LEVELS = """
     state
     exposition
     problems routes
-    middleware bodies openapi pages
+    pages
+    middleware bodies openapi
     edge
     main
     options
@@ -62,7 +63,7 @@ DOORS = {
     # server tells.
     "reads the wall clock": (
         {"datetime", "time.time", "time.time_ns"},
-        {"models", "guard", "directory", "keeping", "bench"},
+        {"models", "words", "guard", "directory", "keeping", "bench"},
     ),
     # Errors and queries only tell its exceptions apart. Keeping looks from outside, beside the store of a server.
     "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "keeping", "bench"}),

@@ -1,5 +1,6 @@
 """The description, built from the table and the application's own routes."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,9 @@ OPERATIONS: Mapping[str, Operation] = {
 
 PARTS = "/docs/"
 """What lies beneath is a part of a page, and no call of the API."""
+
+API = re.compile(r"/api/.*|/healthz|/readyz|/metrics|/openapi\.json|/docs")
+"""The paths that are described; every other one is a page, or a part of one."""
 
 INTRODUCTION = """\
 Longhand writes long reports with Claude in the background: add a topic, ask for a report (202 at once), follow its \
@@ -81,7 +85,7 @@ def calls(routes: Sequence[BaseRoute]) -> Iterator[str]:
     """Give every call of the API, such as `GET /api/topics/{id}`. HEAD comes with every GET."""
     for route in routes:
         assert isinstance(route, Route)
-        if not route.path.startswith(PARTS):
+        if API.fullmatch(route.path):
             yield from (f"{method} {route.path_format}" for method in sorted(route.methods or ()) if method != "HEAD")
 
 

@@ -1,1 +1,1 @@
-"""The pages: handlers that answer HTML to a browser, and take its forms."""
+"""The web page, rendered by the server: one module a subject, its routes in a list at its foot."""

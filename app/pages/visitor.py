@@ -1,5 +1,6 @@
 """Who visits a page, and the form they send."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,6 +19,11 @@ from app.routes.resource import Request
 
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100
+
+LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+"""A path with a query, in printable ASCII and without a backslash, which browsers take for a slash."""
+
+LONGEST = 2000
 
 Form = Mapping[str, str]
 """What was sent: each field's text. Of a field that comes twice, the last."""
@@ -62,6 +68,22 @@ async def form(request: Request) -> Form:
     return await _checked(request, carried)
 
 
+async def anybodys_form(request: Request) -> Form:
+    """Return the fields of a form that needs no session; in a session it has to come from a page of ours, too.
+
+    Raises CsrfMissing, and what `fields` raises.
+    """
+    try:
+        return await form(request)
+    except SignInNeeded:
+        return await fields(request)
+
+
+def local_path(given: str) -> str:
+    """Return an address of this server, as a browser reads it; what may lead elsewhere becomes `/`."""
+    return given if len(given) <= LONGEST and LOCAL.fullmatch(given) else "/"
+
+
 async def fields(request: Request) -> Form:
     """Read the fields of a form, whoever has sent it; a body is read once.
 
@@ -82,6 +104,7 @@ async def fields(request: Request) -> Form:
 async def on_sign_in_needed(_: StarletteRequest[Any], error: Exception) -> Response:
     """Answer by the way to the sign-in page."""
     assert isinstance(error, SignInNeeded)
+    # Where it leads is a path of this server: `way_back` makes it of the request's own.
     to = "/sign-in" if error.next_path == "/" else f"/sign-in?next={quote(error.next_path, safe='/')}"
     return RedirectResponse(to, 303, headers={"Cache-Control": "no-store"})
 

@@ -10,7 +10,7 @@ from starlette.routing import Route
 
 from app.errors import Problem
 from app.main import create_app
-from app.openapi.build import OPERATIONS, calls, description
+from app.openapi.build import API, OPERATIONS, calls, description
 from app.routes.resource import resource
 from app.settings import Settings
 
@@ -44,7 +44,7 @@ def test_every_method_of_every_route_is_described_and_nothing_else() -> None:
         f"{method} {route.path_format}"
         for route in ROUTES
         for method in route.methods or ()
-        if method != "HEAD" and not route.path.startswith("/docs/")
+        if method != "HEAD" and API.fullmatch(route.path)
     }
 
     assert set(TOLD) == served

@@ -11,7 +11,6 @@ from tests.routes.client import exchange, problem
 from tests.service import Service
 
 UNKNOWN_PATHS = (
-    "/",
     "/nothing",
     "/api",
     "/api/topics/",
@@ -133,7 +132,7 @@ async def test_a_wrong_method_is_a_405_that_names_the_right_ones_on_every_route(
     routes = [route for route in create_app(service.settings, None).routes if isinstance(route, Route)]
 
     for route in routes:
-        answer = await service.http.put(route.path_format.format(id=1))
+        answer = await service.http.put(route.path_format.format(id=1, version=1, file="none"))
         assert route.methods is not None
         assert answer.headers["allow"] == ", ".join(sorted(route.methods))
         problem(answer, 405, "method_not_allowed")

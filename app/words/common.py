@@ -1,0 +1,58 @@
+"""Words that stand on every page, and on the pages of errors."""
+
+WORDS = {
+    "skip": ("본문으로 건너뛰기", "Skip to content"),
+    "topics": ("주제", "Topics"),
+    "menu": ("메뉴", "Menu"),
+    "theme": ("화면 색", "Theme"),
+    "theme_auto": ("기기 설정에 맞추기", "As the device"),
+    "theme_light": ("밝게", "Light"),
+    "theme_dark": ("어둡게", "Dark"),
+    "main_menu": ("주 메뉴", "Main"),
+    "offline": (
+        "API 키가 없어 내장 작성기로 써요. 결과는 연습용 초안이에요.",
+        "No API key is set; the built-in writer makes practice drafts.",
+    ),
+    "optional": ("(선택)", "(optional)"),
+    "error_prefix": ("오류:", "Error:"),
+    "error_summary": ("고칠 곳이 있어요", "There is something to mend"),
+    "all_topics": ("모든 주제", "All topics"),
+    "try_again_page": ("다시 시도", "Try again"),
+    "request_number": ("요청 번호", "Request"),
+    "error_heading_400": ("요청을 이해하지 못했어요", "That request could not be understood"),
+    "error_400": ("주소나 양식이 올바르지 않아요.", "The address or the form is not right."),
+    "error_heading_401": ("로그인해야 볼 수 있어요", "Sign in to see this"),
+    "error_401": (
+        "로그인이 끝났어요. 다시 로그인하면 이 자리로 돌아와요.",
+        "Your sign-in has ended. Sign in to come back here.",
+    ),
+    "error_heading_403": ("페이지가 오래됐어요", "This page is too old"),
+    "error_403": (
+        "페이지가 오래됐어요. 새로 고친 뒤 다시 눌러 주세요. 적은 내용은 남아 있어요.",
+        "This page is too old. Reload and press again; what you typed is kept.",
+    ),
+    "error_heading_404": ("찾을 수 없어요", "Not found"),
+    "error_404": (
+        "그런 주제가 없거나 볼 권한이 없어요.",
+        "There is no such topic, or it is not yours.",
+    ),
+    "error_404_page": ("이 주소에는 페이지가 없어요.", "There is no page at this address."),
+    "error_heading_405": ("이 방법으로는 열 수 없어요", "This address is not opened that way"),
+    "error_405": ("앞 페이지로 돌아가 단추를 다시 눌러 주세요.", "Go back and press the button again."),
+    "error_heading_413": ("내용이 너무 커요", "That is too large"),
+    "error_413": (
+        "한 번에 1 MiB까지 보낼 수 있어요. 내용을 줄여 주세요.",
+        "At most 1 MiB can be sent at once. Send less.",
+    ),
+    "error_heading_429": ("요청이 너무 많아요", "Too many requests"),
+    "error_429": ("잠시 기다렸다가 다시 시도해 주세요.", "Wait a moment, then try again."),
+    "error_heading_500": ("예상하지 못한 오류가 생겼어요", "Something unexpected went wrong"),
+    "error_500": (
+        "다시 시도해 보고, 되풀이되면 요청 번호를 관리자에게 알려 주세요.",
+        "Try again; if it repeats, give the administrator the request number.",
+    ),
+    "error_heading_503": ("지금은 처리할 수 없어요", "Not possible right now"),
+    "error_503": ("잠시 뒤에 다시 시도해 주세요. 저장된 글은 그대로 있어요.",
+                  "Try again in a moment. What is saved is safe."),
+    "error_other": ("처리하지 못했어요.", "That did not work."),
+}  # fmt: skip

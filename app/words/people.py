@@ -1,0 +1,3 @@
+"""Words about people: signing in, the account, the administration."""
+
+WORDS: dict[str, tuple[str, str]] = {}
