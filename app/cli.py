@@ -1,7 +1,6 @@
 """The command line: `longhand serve | write | user | token | backup | restore | check | bench | chaos`."""
 
 import logging
-import re
 import sqlite3
 import sys
 import time
@@ -35,8 +34,6 @@ LATER = {
     "chaos": "app.chaos.command",
 }
 """The commands that are imported when they are asked for: no server needs what they import."""
-
-USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 T = TypeVar("T")
 
@@ -127,15 +124,12 @@ def user() -> None:
 @DATA_DIR
 def add_user(name: str, *, admin: bool, data_dir: Path | None) -> None:
     """Add a user and print a first access token, as the last line. Works while the server runs."""
-    if not USER_NAME.fullmatch(name):
+    if not users.USER_NAME.fullmatch(name):
         raise click.BadParameter("a name has 1 to 64 letters, digits and . _ @ -", param_hint="NAME")
     token = users.new_token()
 
     def add(db: Database) -> bool:
-        added = users.add_user(db, name, is_admin=admin)
-        if added:
-            users.add_token(db, added.id, token, "first token")
-        return added is not None
+        return users.add_with_token(db, name, token, is_admin=admin) is not None
 
     if not in_database(data_dir, add, create=True):
         raise click.ClickException(
@@ -163,8 +157,7 @@ def set_password(name: str, *, remove: bool, data_dir: Path | None) -> None:
     def change(db: Database) -> bool:
         owner = users.user_named(db, name)
         if owner:
-            users.set_password(db, owner.id, password)
-            sessions.end_sessions(db, owner.id)
+            sessions.change_password(db, owner.id, password)
         return owner is not None
 
     if not in_database(data_dir, change):

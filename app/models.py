@@ -63,6 +63,15 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Person(User):
+    """A user, as an administrator is shown them; `tokens` is how many access tokens of theirs hold."""
+
+    has_password: bool
+    created_at: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
 class SignedIn(User):
     """A user in a browser: in which session, and when that was last noted as used."""
 

@@ -6,8 +6,9 @@ from starlette.types import Scope
 from app.addresses import client_of
 from app.agents import agent_of
 from app.credentials import COOKIE, SECRET, cookie, cookie_name, credential, csrf_of, new_secret, same
+from app.errors import Unauthorized
 from app.headers import peer
-from app.models import SessionId
+from app.models import SessionId, UserId
 from app.pages.visitor import Form
 from app.passwords import verified
 from app.queries import sessions, users
@@ -32,8 +33,7 @@ async def enter(request: Request, sent: Form) -> str | None:
     if "name" in sent:
         opened = await _by_password(request, sent["name"].strip(), sent.get("password", ""), secret, agent)
     else:
-        token = sent.get("token", "").strip()
-        opened = await request.state["store"].write(sessions.open_with_token, token, secret, agent)
+        opened = await _by_token(request, sent.get("token", "").strip(), secret, agent)
     if opened is None:
         sign_ins.failed(client)
         return None
@@ -49,8 +49,23 @@ async def leave(request: Request) -> None:
         request.state["sessions"].ask_again()
 
 
+async def _by_token(request: Request, token: str, secret: str, agent: str) -> SessionId | None:
+    try:
+        await request.state["access"].user(token)  # who guesses makes us read, not write
+    except Unauthorized:
+        return None
+    return await request.state["store"].write(sessions.open_with_token, token, secret, agent)
+
+
 async def _by_password(request: Request, name: str, password: str, secret: str, agent: str) -> SessionId | None:
-    """Compare a password; for a name that nobody has, the same is done."""
+    found = await is_right(request, name, password)
+    if found is None:
+        return None
+    return await request.state["store"].write(sessions.open_with_password, *found, secret, agent)
+
+
+async def is_right(request: Request, name: str, password: str) -> tuple[UserId, str] | None:
+    """Compare a password; for a name that nobody has, the same is done. Returns whose it is, and its hash."""
     store, names, key = request.state["store"], request.state["names"], users.digest(name)
     if names.slows(key):
         await names.pause(key)
@@ -62,8 +77,7 @@ async def _by_password(request: Request, name: str, password: str, secret: str, 
         return None
     if verdict.fresh:
         await store.write(users.renew_hash, user_id, kept, verdict.fresh)
-        kept = verdict.fresh
-    return await store.write(sessions.open_with_password, user_id, kept, secret, agent)
+    return user_id, verdict.fresh or kept
 
 
 def set_session(scope: Scope, response: Response, secret: str) -> None:

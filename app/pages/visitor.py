@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match
 
 from app.credentials import Credential, credential, csrf_of
-from app.errors import MalformedRequest, Unauthorized, UnsupportedMediaType
+from app.errors import MalformedRequest, NotFound, Unauthorized, UnsupportedMediaType
 from app.models import SessionId, SignedIn, User
 from app.routes.auth import SAFE_METHODS, check_csrf, known_user
 from app.routes.resource import Request
@@ -57,6 +57,14 @@ async def visitor(request: Request) -> Visitor:
     found = Visitor(User(user.id, user.name, user.is_admin), csrf_of(carried.secret), user.session_id)
     request.scope["visitor"] = found
     return found
+
+
+async def administrator(request: Request) -> Visitor:
+    """Return who visits a page for administrators; for anybody else there is no such page. Raises NotFound."""
+    _, user = await _signed_in(request)
+    if not user.is_admin:
+        raise NotFound
+    return await visitor(request)
 
 
 async def form(request: Request) -> Form:

@@ -3,7 +3,7 @@
 from sqlite_utils import Database
 
 from app.models import Session, SessionId, SignedIn, UserId, later, now
-from app.queries.users import HOLDS, digest
+from app.queries.users import HOLDS, LARGEST, digest, set_password
 
 IDLE_DAYS, MOST_DAYS = 30, 90
 """A session ends so long after its last use, and so long after its beginning at the latest."""
@@ -56,17 +56,18 @@ def note_use(db: Database, session_id: SessionId) -> None:
     db.execute("UPDATE sessions SET seen_at = :now WHERE id = :id", {"id": session_id, "now": now()})
 
 
-def list_sessions(db: Database, user_id: UserId | None, limit: int = 200) -> list[Session]:
-    """Return the sessions of a user that hold, or everybody's, newest first."""
+def list_sessions(db: Database, user_id: UserId | None, before: int | None, limit: int = 200) -> list[Session]:
+    """Return the sessions of a user that hold, or everybody's, newest first, before an id."""
     sql = f"""
         SELECT sessions.id, sessions.user_id, users.name AS user_name, sessions.agent, tokens.label AS token,
             sessions.created_at, sessions.seen_at, sessions.expires_at
         FROM sessions JOIN users ON users.id = sessions.user_id LEFT JOIN tokens ON tokens.id = sessions.token_id
         WHERE {"sessions.user_id = :user_id AND" if user_id is not None else ""} {OPEN}
-        ORDER BY sessions.id DESC LIMIT :limit
+            AND sessions.id < :before ORDER BY sessions.id DESC LIMIT :limit
     """
     whose = {} if user_id is None else {"user_id": user_id}
-    return [Session(**row) for row in db.query(sql, {**whose, **_times(), "limit": limit})]
+    given = {**whose, **_times(), "before": before or LARGEST, "limit": limit}
+    return [Session(**row) for row in db.query(sql, given)]
 
 
 def end_session(db: Database, session_id: SessionId, user_id: UserId | None = None) -> bool:
@@ -90,9 +91,10 @@ def end_sessions(db: Database, user_id: UserId, but: SessionId | None = None) ->
     db.execute(sql, {"user_id": user_id, "now": now(), "but": but or 0})
 
 
-def end_all(db: Database) -> None:
-    """End everybody's sessions."""
-    db.execute("UPDATE sessions SET ended_at = :now WHERE ended_at IS NULL", {"now": now()})
+def change_password(db: Database, user_id: UserId, password: str | None, but: SessionId | None = None) -> None:
+    """Keep another password of a user, by its hash; their sessions end, but for the one it is changed in."""
+    set_password(db, user_id, password)
+    end_sessions(db, user_id, but)
 
 
 def forget_ended(db: Database) -> None:
