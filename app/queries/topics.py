@@ -1,5 +1,6 @@
 """Topics."""
 
+import hashlib
 from typing import Any
 
 from sqlite_utils import Database
@@ -49,6 +50,11 @@ def change_topic(
     """
     parameters = {"id": topic_id, "topic": topic, "plan": plan, "language": language, "now": now()}
     return next((_topic(row) for row in db.query(sql, parameters)), None)
+
+
+def seen(topic: Topic) -> str:
+    """Return what names the words of a topic, so that whoever changes them can say which ones they saw."""
+    return hashlib.sha256("\0".join((topic.topic, topic.plan, topic.language)).encode()).hexdigest()[:32]
 
 
 def delete_topic(db: Database, topic_id: TopicId) -> UserId | None:

@@ -8,14 +8,14 @@ from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from app.errors import Invalid, NothingToCancel
-from app.models import Mode, Order, StatusName, TopicId, User
+from app.models import Mode, Order, StatusName, Topic, TopicId, User
 from app.queries.acceptance import Accepted, Key
 from app.routes.auth import current_user, owned_topic
 from app.routes.body import Body, Text, body, pointer
 from app.routes.resource import Request, answer, resource, respond
 from app.routes.status import look, status_reply
 from app.routes.topics import Plan, Title
-from app.snapshot import POLL_SECONDS
+from app.snapshot import POLL_SECONDS, Snapshot
 
 BARE_KEY = re.compile(r"[\x21\x23-\x7e](?:[\x20-\x7e]{0,253}[\x21-\x7e])?")
 QUOTED_KEY = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255})"')
@@ -61,17 +61,34 @@ async def start_generation(request: Request) -> Response:
     topic = await owned_topic(request)
     _check_parameters(request)
     asked = await body(request, GenerateRequest)
+    return accepted(await begin(request, user, topic, asked, idempotency_key(request)))
+
+
+async def begin(request: Request, user: User, topic: Topic, asked: GenerateRequest, key: str | None) -> Accepted:
+    """Start a generation of somebody's topic. `key`: the same one starts nothing again.
+
+    Raises Invalid, and what `Runner.start` raises.
+    """
     _check_model(request, asked.model)
     _check_resumed(asked)
     order = Order(asked.topic, asked.plan, asked.instructions, asked.model, Mode(asked.mode), asked.resume)
-    key = idempotency_key(request, user, topic.id, asked)
-    return accepted(await request.state["runner"].start(topic, order, key))
+    known = key and Key(user.id, key, fingerprint(topic.id, asked))
+    return await request.state["runner"].start(topic, order, known or None)
 
 
 async def cancel_generation(request: Request) -> Response:
     user = await current_user(request)
     topic = await owned_topic(request)
     asked = await body(request, CancelRequest)
+    heard, snapshot = await end(request, user, topic, asked)
+    return respond(status_reply(snapshot, None, 202 if heard else 200))
+
+
+async def end(request: Request, user: User, topic: Topic, asked: CancelRequest) -> tuple[bool, Snapshot]:
+    """Cancel or finish what is written of a topic; returns whether that was heard, and the status then.
+
+    Raises Invalid, NothingToCancel or DatabaseFailed.
+    """
     runner = request.state["runner"]
     if asked.mode == "finish":
         if asked.keep_partial:
@@ -82,8 +99,7 @@ async def cancel_generation(request: Request) -> Response:
     snapshot = await look(request, user, topic.id)
     if snapshot.status is StatusName.IDLE:
         raise NothingToCancel
-    heard = was_under_way and (snapshot.status.unfinished or snapshot.status is StatusName.CANCELLED)
-    return respond(status_reply(snapshot, None, 202 if heard else 200))
+    return was_under_way and (snapshot.status.unfinished or snapshot.status is StatusName.CANCELLED), snapshot
 
 
 def accepted(this: Accepted) -> Response:
@@ -102,17 +118,20 @@ def accepted(this: Accepted) -> Response:
     return answer(data, 202, headers)
 
 
-def idempotency_key(request: Request, user: User, topic_id: TopicId, asked: Body) -> Key | None:
-    """Read `Idempotency-Key`, bare or a quoted string; its fingerprint is of the topic and the checked body."""
+def idempotency_key(request: Request) -> str | None:
+    """Read `Idempotency-Key`, bare or a quoted string. Raises Invalid."""
     given = request.headers.get("idempotency-key")
     if given is None:
         return None
     quoted = QUOTED_KEY.fullmatch(given)
     if not quoted and not BARE_KEY.fullmatch(given):
         raise Invalid(("/Idempotency-Key", "The key has 1 to 255 printable ASCII characters, bare or in quotes."))
-    key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else given
-    fingerprint = hashlib.sha256(f"{topic_id}\n{asked.model_dump_json()}".encode()).hexdigest()
-    return Key(user.id, key, fingerprint)
+    return re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else given
+
+
+def fingerprint(topic_id: TopicId, asked: Body) -> str:
+    """Return what tells two requests with one key apart: of the topic and the checked body."""
+    return hashlib.sha256(f"{topic_id}\n{asked.model_dump_json()}".encode()).hexdigest()
 
 
 def _check_parameters(request: Request) -> None:

@@ -7,7 +7,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from app.errors import Invalid, NotFound
-from app.models import StatusName, Topic
+from app.models import StatusName, Topic, User
 from app.queries import generations, topics
 from app.routes.auth import current_user, owned_topic
 from app.routes.body import PLAIN, SOLID, Body, Language, Text, body
@@ -32,10 +32,15 @@ class TopicChange(Body):
 
 async def add_topic(request: Request) -> Response:
     user = await current_user(request)
-    new = await body(request, NewTopic)
+    topic = await create(request, user, await body(request, NewTopic))
+    return answer(document(topic), 201, {"Location": f"/api/topics/{topic.id}"})
+
+
+async def create(request: Request, user: User, new: NewTopic) -> Topic:
+    """Add a topic of somebody's, and tell who reads the list. Raises DatabaseFailed."""
     topic = await request.state["store"].write(topics.add_topic, user.id, new.topic, new.plan, new.language)
     request.state["statuses"].show_topic(topic, None)
-    return answer(document(topic), 201, {"Location": f"/api/topics/{topic.id}"})
+    return topic
 
 
 async def list_topics(request: Request) -> Response:

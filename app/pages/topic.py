@@ -1,0 +1,118 @@
+"""A topic's page in each of its states, and the versions of its report."""
+
+from dataclasses import dataclass
+
+from starlette.responses import Response
+
+from app.models import Artifact, Generation, Topic, User
+from app.pages.forms import Fault, Sent, language_choices, new_key
+from app.pages.look import language_of
+from app.pages.show import page, when
+from app.pages.stand import stand, took
+from app.pages.text import Text, text_of
+from app.pages.visitor import visitor
+from app.queries import artifacts
+from app.queries.topics import seen
+from app.report import sections
+from app.routes.auth import owned_topic
+from app.routes.resource import Request, resource
+from app.routes.status import look
+from app.snapshot import Snapshot
+from app.words import words
+
+MOST_VERSIONS = 100
+"""How many versions a page lists."""
+
+NOTHING: Sent = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Again:
+    """A page that is shown again: what was sent, its faults, what is said beside the button, and the saved outline
+    where another window changed it."""
+
+    sent: Sent = NOTHING
+    faults: tuple[Fault, ...] = ()
+    answer: str | None = None
+    theirs: str | None = None
+
+
+async def get_topic(request: Request) -> Response:
+    await visitor(request)
+    return await show_topic(request, await owned_topic(request))
+
+
+async def show_topic(request: Request, topic: Topic, status: int = 200, again: Again | None = None) -> Response:
+    """Show a topic as it stands; `again`: after a form that was not taken."""
+    user = (await visitor(request)).user
+    text = await text_of(request, user, topic.id, topic.language)
+    snapshot = await look(request, user, topic.id)
+    versions = await request.state["store"].read(artifacts.list_artifacts, topic.id, None, MOST_VERSIONS)
+    return page(request, "topic.html", status, **context(request, topic, snapshot, text, versions, again or Again()))
+
+
+def context(
+    request: Request, topic: Topic, snapshot: Snapshot, text: Text, versions: list[Artifact], again: Again
+) -> dict[str, object]:
+    """Return what the template of a topic needs beside the surroundings."""
+    t = words(language_of(request))
+    generation = snapshot.generation
+    clock = when(t.language, snapshot.retry_at, "clock") if snapshot.retry_at else None
+    stands = stand(snapshot, t, clock)
+    return {
+        "topic": topic,
+        "stand": stands,
+        "status": snapshot.status,
+        "phase": snapshot.doing,
+        "unfinished": snapshot.status.unfinished,
+        "generation": generation,
+        "took": took(generation) if generation else 0,
+        "outline": outline(topic, snapshot),
+        "text": text,
+        "versions": versions,
+        "title": topic.topic,
+        "icon": stands.icon,
+    } | form_context(request, topic, generation, again)
+
+
+def form_context(request: Request, topic: Topic, generation: Generation | None, again: Again) -> dict[str, object]:
+    """Return what the form of the outline and of writing needs."""
+    settings, sent = request.state["settings"], again.sent
+    language = sent.get("language", topic.language)
+    return {
+        "errors": again.faults,
+        "fault_of": {fault.field: fault.sentence for fault in again.faults},
+        "answer": again.answer,
+        "theirs": again.theirs,
+        "key": new_key(),
+        "seen": seen(topic),
+        "models": settings.models,
+        "languages": language_choices(language),
+        "given": {
+            "topic": sent.get("topic", topic.topic),
+            "plan": sent.get("plan", topic.plan),
+            "language": language,
+            "mode": sent.get("mode", generation.mode if generation else "single"),
+            "model": sent.get("model", settings.model),
+            "instructions": sent.get("instructions", ""),
+        },
+    }
+
+
+def outline(topic: Topic, snapshot: Snapshot) -> list[tuple[str, str]]:
+    """Return the sections of the outline, each with `done`, `current` or `todo`."""
+    generation = snapshot.generation
+    headings = sections((generation.plan if generation and snapshot.status.unfinished else "") or topic.plan)
+    done = generation.sections_done if generation else 0
+    writing = snapshot.status.unfinished and bool(generation and generation.characters)
+    states = ["done" if number < done else "current" if number == done and writing else "todo"
+              for number in range(len(headings))]  # fmt: skip
+    return list(zip(headings, states, strict=True))
+
+
+def facts(generation: Generation, user: User) -> dict[str, object]:
+    """Return what the card of a failure tells of."""
+    return {"admin": user.is_admin, "tokens": generation.tokens}
+
+
+routes = [resource("/topics/{id:id}", GET=get_topic)]
