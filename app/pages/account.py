@@ -5,7 +5,7 @@ from starlette.responses import RedirectResponse, Response
 from app.errors import NotFound
 from app.models import SessionId, TokenId
 from app.pages import entry
-from app.pages.fields import Fault, token_asked
+from app.pages.fields import Wrong, kept, token_asked, told
 from app.pages.show import page
 from app.pages.visitor import Form, Visitor, form, visitor
 from app.passwords import FEWEST, MOST, PasswordUnfit, hashed, normalised
@@ -23,20 +23,20 @@ async def show_account(request: Request) -> Response:
 
 
 async def account_page(
-    request: Request, who: Visitor, *, fault: Fault | None = None, fresh: str | None = None, sent: Form | None = None
+    request: Request, who: Visitor, *, wrong: Wrong | None = None, fresh: str | None = None, sent: Form | None = None
 ) -> Response:
     """Show the account, with what is wrong with a form, or an access token that was just made."""
     store, user_id = request.state["store"], who.user.id
     return page(
         request,
         "account.html",
-        422 if fault else 200,
+        422 if wrong else 200,
         has_password=await store.read(users.has_password, user_id),
         devices=await store.read(sessions.list_sessions, user_id, None),
         tokens=await store.read(users.tokens_of, user_id),
         fresh=fresh,
-        sent=sent or {},
-        errors=[fault] if fault else [],
+        sent=kept(sent),
+        **told(request, wrong),
         done=request.query_params.get("done", ""),
         fewest=FEWEST,
         most=MOST,
@@ -46,23 +46,23 @@ async def account_page(
 async def change_password(request: Request) -> Response:
     """Set or change the password; every other session of theirs ends."""
     who, sent = await visitor(request), await form(request)
-    if (fault := unfit(sent)) or (fault := await wrong_current(request, who, sent)):
-        return await account_page(request, who, fault=fault)
+    if (wrong := unfit(sent)) or (wrong := await wrong_current(request, who, sent)):
+        return await account_page(request, who, wrong=wrong)
     password = await request.state["threads"].hash(hashed, sent["password"])
     await request.state["store"].write(sessions.change_password, who.user.id, password, who.session_id)
     request.state["sessions"].ask_again()
     return RedirectResponse(f"{HERE}?done=password", 303)
 
 
-def unfit(sent: Form) -> Fault | None:
+def unfit(sent: Form) -> Wrong | None:
     """Return what is wrong with a new password."""
     try:
         password = normalised(sent.get("password", ""))
     except PasswordUnfit as error:
-        return Fault("password", f"password_{error.fault}", {"fewest": FEWEST, "most": MOST})
+        return Wrong("password", f"password_{error.fault}", {"fewest": FEWEST, "most": MOST})
     again = sent.get("again", "")
     same = len(again) <= MOST * 4 and password in {again, _quietly(again)}
-    return None if same else Fault("again", "password_differs")
+    return None if same else Wrong("again", "password_differs")
 
 
 def _quietly(password: str) -> str:
@@ -72,14 +72,14 @@ def _quietly(password: str) -> str:
         return ""
 
 
-async def wrong_current(request: Request, who: Visitor, sent: Form) -> Fault | None:
+async def wrong_current(request: Request, who: Visitor, sent: Form) -> Wrong | None:
     """Compare the password that is to be replaced, where there is one; who guesses at it is slowed as at the door."""
     found = await request.state["store"].read(users.password_of, who.user.name)
     if found is None or found[1] is None:
         return None
     if await entry.is_right(request, who.user.name, sent.get("current", "")) is not None:
         return None
-    return Fault("current", "wrong_current")
+    return Wrong("current", "wrong_current")
 
 
 async def end_device(request: Request) -> Response:
@@ -111,8 +111,8 @@ async def add_token(request: Request) -> Response:
     """Make an access token, which the next look at the account shows, once."""
     who, sent = await visitor(request), await form(request)
     asked = token_asked(sent)
-    if isinstance(asked, Fault):
-        return await account_page(request, who, fault=asked, sent=sent)
+    if isinstance(asked, Wrong):
+        return await account_page(request, who, wrong=asked, sent=sent)
     token = users.new_token()
     await request.state["store"].write(users.add_token, who.user.id, token, asked.label, asked.expires_at)
     request.state["once"].put(who.session_id, token)

@@ -1,20 +1,22 @@
 """`/admin`: what is being written, users, access tokens and devices, for administrators alone."""
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from starlette.responses import RedirectResponse, Response
 
 from app.errors import Invalid, NotFound
 from app.models import Person, Session, SessionId, Token, TokenId
-from app.pages.fields import Fault, TokenAsked, token_asked
+from app.pages.fields import TokenAsked, Wrong, kept, token_asked, told
+from app.pages.look import language_of
 from app.pages.show import page
+from app.pages.stand import Stand, stand
 from app.pages.visitor import Form, administrator, form
 from app.queries import sessions, users, writing
 from app.queries.writing import Writing
 from app.routes.auth import LARGEST_ID, path_id
 from app.routes.resource import Request, resource
-from app.snapshot import Snapshot
+from app.words import Words, words
 
 PAGE = 100
 
@@ -25,15 +27,24 @@ async def show_writing(request: Request) -> Response:
     await administrator(request)
     found = await request.state["store"].read(writing.being_written, before(request), PAGE + 1)
     rows, older = cut(found, ids=[row.generation_id for row in found])
-    shown = [(row, _live(request, row)) for row in rows]
-    return page(request, "admin.html", rows=shown, older=older)
+    t = words(language_of(request))
+    shown = [(row, *_live(request, row, t)) for row in rows]
+    return page(request, "admin.html", rows=shown, older=older, **plain(request))
 
 
-def _live(request: Request, row: Writing) -> Snapshot | None:
-    """Return what the status of a generation is now; None where it has just ended."""
+def _live(request: Request, row: Writing, t: Words) -> tuple[Stand | None, int | None]:
+    """Return how a generation stands now, and what it has spent; None: it has just ended, or nobody knows."""
     snapshot = request.state["statuses"].get(row.topic_id)
-    same = snapshot is not None and snapshot.generation and snapshot.generation.id == row.generation_id
-    return snapshot if same else None
+    generation = snapshot.generation if snapshot else None
+    if snapshot is None or generation is None or generation.id != row.generation_id:
+        return None, None
+    spent = [count for count in (generation.tokens.input, generation.tokens.output) if count is not None]
+    return stand(snapshot, t), sum(spent) if spent else None
+
+
+def plain(request: Request) -> dict[str, Any]:
+    """Return what the tabs have in common: what was just done, and no fault."""
+    return {"done": request.query_params.get("done", ""), **told(request, None)}
 
 
 async def show_users(request: Request) -> Response:
@@ -43,13 +54,13 @@ async def show_users(request: Request) -> Response:
 
 
 async def users_page(
-    request: Request, *, fault: Fault | None = None, fresh: str | None = None, sent: Form | None = None
+    request: Request, *, wrong: Wrong | None = None, fresh: str | None = None, sent: Form | None = None
 ) -> Response:
     found = await request.state["store"].read(users.list_users, before(request), PAGE + 1)
     rows, older = cut(found, ids=[row.id for row in found])
     return page(
-        request, "admin-users.html", 422 if fault else 200,
-        rows=rows, older=older, fresh=fresh, sent=sent or {}, errors=[fault] if fault else [],
+        request, "admin-users.html", 422 if wrong else 200,
+        rows=rows, older=older, fresh=fresh, sent=kept(sent), **plain(request) | told(request, wrong),
     )  # fmt: skip
 
 
@@ -58,10 +69,10 @@ async def add_user(request: Request) -> Response:
     who, sent = await administrator(request), await form(request)
     name, token = sent.get("name", "").strip(), users.new_token()
     if not users.USER_NAME.fullmatch(name):
-        return await users_page(request, fault=Fault("name", "name_unfit"), sent=sent)
+        return await users_page(request, wrong=Wrong("name", "name_unfit"), sent=sent)
     store, is_admin = request.state["store"], sent.get("admin") == "1"
     if await store.write(users.add_with_token, name, token, is_admin=is_admin) is None:
-        return await users_page(request, fault=Fault("name", "name_taken"), sent=sent)
+        return await users_page(request, wrong=Wrong("name", "name_taken"), sent=sent)
     request.state["once"].put(who.session_id, token)
     return RedirectResponse("/admin/users?done=user", 303)
 
@@ -73,13 +84,13 @@ async def show_tokens(request: Request) -> Response:
 
 
 async def tokens_page(
-    request: Request, *, fault: Fault | None = None, fresh: str | None = None, sent: Form | None = None
+    request: Request, *, wrong: Wrong | None = None, fresh: str | None = None, sent: Form | None = None
 ) -> Response:
     found = await request.state["store"].read(users.newest_tokens, before(request), PAGE + 1)
     rows, older = cut(found, ids=[row.id for row in found])
     return page(
-        request, "admin-tokens.html", 422 if fault else 200,
-        rows=rows, older=older, fresh=fresh, sent=sent or {}, errors=[fault] if fault else [],
+        request, "admin-tokens.html", 422 if wrong else 200,
+        rows=rows, older=older, fresh=fresh, sent=kept(sent), **plain(request) | told(request, wrong),
     )  # fmt: skip
 
 
@@ -88,9 +99,9 @@ async def add_token(request: Request) -> Response:
     who, sent = await administrator(request), await form(request)
     asked = token_asked(sent)
     owner = await request.state["store"].read(users.user_named, sent.get("name", "").strip())
-    fault = Fault("name", "name_unknown") if owner is None else asked
+    wrong = Wrong("name", "name_unknown") if owner is None else asked
     if owner is None or not isinstance(asked, TokenAsked):
-        return await tokens_page(request, fault=fault if isinstance(fault, Fault) else None, sent=sent)
+        return await tokens_page(request, wrong=wrong if isinstance(wrong, Wrong) else None, sent=sent)
     token = users.new_token()
     await request.state["store"].write(users.add_token, owner.id, token, asked.label, asked.expires_at)
     request.state["once"].put(who.session_id, token)
@@ -119,7 +130,7 @@ async def show_devices(request: Request) -> Response:
     who = await administrator(request)
     found = await request.state["store"].read(sessions.list_sessions, None, before(request), PAGE + 1)
     rows, older = cut(found, ids=[row.id for row in found])
-    return page(request, "admin-devices.html", rows=rows, older=older, own=who.session_id)
+    return page(request, "admin-devices.html", rows=rows, older=older, own=who.session_id, **plain(request))
 
 
 async def end_device(request: Request) -> Response:

@@ -8,6 +8,7 @@ from starlette.responses import Response
 
 from app import __version__
 from app.errors import DatabaseFailed
+from app.pages.fields import told
 from app.pages.show import page
 from app.pages.visitor import administrator
 from app.queries import topics
@@ -47,6 +48,8 @@ async def show_health(request: Request) -> Response:
         draining=state["runner"].draining,
         limits=list(limits(state)),
         settings=list(in_force(state["settings"])),
+        done="",
+        **told(request, None),
     )
 
 

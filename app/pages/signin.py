@@ -4,7 +4,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.credentials import csrf_of
 from app.pages import entry
-from app.pages.fields import Fault
+from app.pages.fields import Wrong, told
 from app.pages.show import page
 from app.pages.visitor import Form, SignInNeeded, fields, local_path, visitor
 from app.routes.resource import Request, resource
@@ -27,12 +27,12 @@ async def sign_in(request: Request) -> Response:
     sent = await fields(request)
     entry.check_before(request.scope, sent)
     next_path = local_path(sent.get("next", "/"))
-    if fault := missing(sent):
-        return sign_in_page(request, next_path, sent, fault, 422)
+    if wrong := missing(sent):
+        return sign_in_page(request, next_path, sent, wrong, 422)
     secret = await entry.enter(request, sent)
     if secret is None:
-        fault = Fault("name", "wrong_password") if "name" in sent else Fault("token", "wrong_token")
-        return sign_in_page(request, next_path, sent, fault, 401)
+        wrong = Wrong("name", "wrong_password") if "name" in sent else Wrong("token", "wrong_token")
+        return sign_in_page(request, next_path, sent, wrong, 401)
     response = RedirectResponse(next_path, 303, NO_STORE)
     entry.set_session(request.scope, response, secret)
     return response
@@ -47,17 +47,17 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
-def missing(sent: Form) -> Fault | None:
+def missing(sent: Form) -> Wrong | None:
     """Return which field is empty."""
     if "name" not in sent:
-        return None if sent.get("token", "").strip() else Fault("token", "no_token")
+        return None if sent.get("token", "").strip() else Wrong("token", "no_token")
     if not sent["name"].strip():
-        return Fault("name", "no_name")
-    return None if sent.get("password") else Fault("password", "no_password")
+        return Wrong("name", "no_name")
+    return None if sent.get("password") else Wrong("password", "no_password")
 
 
 def sign_in_page(
-    request: Request, next_path: str, sent: Form | None = None, fault: Fault | None = None, status: int = 200
+    request: Request, next_path: str, sent: Form | None = None, wrong: Wrong | None = None, status: int = 200
 ) -> Response:
     """Show the form with what was typed, but for secrets, and with what is wrong."""
     secret = entry.secret_before(request.scope)
@@ -69,7 +69,7 @@ def sign_in_page(
         csrf=csrf_of(secret),
         by_password=sent is not None and "name" in sent,
         name=(sent or {}).get("name", ""),
-        errors=[fault] if fault else [],
+        **told(request, wrong),
     )
     entry.set_before(request.scope, response, secret)
     if status == 401:
