@@ -14,8 +14,9 @@ from app.edge import layers
 from app.errors import Problem, SettingsError
 from app.logs import open_logs
 from app.openapi import serve
-from app.pages import confirm, preferences, show, static, writing
+from app.pages import account, admin, confirm, health, preferences, show, signin, static, writing
 from app.pages.faults import fault_page
+from app.pages.visitor import SignInNeeded, on_sign_in_needed
 from app.problems import on_http_exception, on_os_error, on_problem
 from app.redact import Redactor
 from app.routes import artifacts, events, generations, news, operations, status, topics
@@ -58,10 +59,19 @@ def create_app(
             *serve.routes(),
             *writing.routes,
             *confirm.routes,
+            *signin.routes,
+            *account.routes,
+            *admin.routes,
+            *health.routes,
             *preferences.routes,
             *static.routes,
         ],
-        exception_handlers={Problem: on_problem, HTTPException: on_http_exception, OSError: on_os_error},
+        exception_handlers={
+            Problem: on_problem,
+            HTTPException: on_http_exception,
+            OSError: on_os_error,
+            SignInNeeded: on_sign_in_needed,
+        },
         lifespan=lifespan,
     )
     application.router.redirect_slashes = False  # a path with one slash too many is unknown: 404

@@ -10,7 +10,7 @@ from opentelemetry.trace import Tracer
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.access import Access
+from app.access import Access, Sessions
 from app.claude import open_claude
 from app.directory import DATABASE, REPORTS, hold_directory
 from app.errors import DatabaseFailed, Problem, StartError, leaves
@@ -20,8 +20,9 @@ from app.generate import Tools
 from app.limiter import Limiter
 from app.loopwatch import LoopWatch, watching
 from app.metrics import Metrics
+from app.once import Once
 from app.patience import Limits
-from app.queries import users
+from app.queries import sessions, users
 from app.redact import Redactor
 from app.runner import Runner, open_runner
 from app.settings import Settings
@@ -48,7 +49,10 @@ class State(TypedDict):
     files: Files
     statuses: StatusMap
     access: Access
+    sessions: Sessions
     sign_ins: SignIns
+    names: SignIns
+    once: Once
     limiter: Limiter
     runner: Runner
     gate: Gate
@@ -89,7 +93,10 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
             files=files,
             statuses=statuses,
             access=Access(store),
+            sessions=Sessions(store),
             sign_ins=SignIns(),
+            names=SignIns(most_waiting=None),  # who guesses at a name must not lock its owner out
+            once=Once(),
             limiter=Limiter("token", settings.rate_per_token),
             runner=runner,
             gate=gate,
@@ -111,6 +118,7 @@ def limits_of(settings: Settings) -> Limits:
 
 async def _prepare_users(store: Store, settings: Settings, announce: Announce | None) -> None:
     await store.write(users.end_writing)
+    await store.write(sessions.forget_ended)
     if settings.admin_token:
         await store.write(users.set_admin_token, settings.admin_token)
     elif announce and (token := await store.write(users.first_token)):
