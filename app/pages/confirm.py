@@ -160,7 +160,7 @@ def _anew(request: Request, topic: Topic, latest: Generation | None) -> Generate
 
 
 def _back(topic: Topic) -> Response:
-    return RedirectResponse(f"/topics/{topic.id}", 303)
+    return RedirectResponse(f"/topics/{topic.id}#state", 303)
 
 
 routes = [

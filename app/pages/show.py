@@ -52,6 +52,7 @@ def surroundings(request: Request[Any], t: Words) -> dict[str, object]:
         "path": request.url.path,
         "here": address(request) if reading else request.url.path,
         "visitor": request.scope.get("visitor"),
+        "moment": now(),
         "offline": bool(settings and settings.offline),
         "icon": "page.svg",
         "errors": (),

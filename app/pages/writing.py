@@ -52,7 +52,7 @@ async def write(request: Request) -> Response:
         pass  # the page shows what is being written
     except (Faulty, Elsewhere, Problem) as error:
         return await refused(request, topic, sent, error)
-    return RedirectResponse(f"/topics/{topic.id}", 303)
+    return RedirectResponse(f"/topics/{topic.id}#state", 303)
 
 
 async def get_writing(request: Request) -> Response:

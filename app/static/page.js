@@ -57,7 +57,7 @@ export async function load(address, options = {}) {
 function send(form, submitter) {
   const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
   const body = new URLSearchParams(new FormData(form, submitter));
-  return load(form.action, { method: "POST", body, headers: { "X-CSRF-Token": csrf } });
+  return load(submitter?.formAction || form.action, { method: "POST", body, headers: { "X-CSRF-Token": csrf } });
 }
 
 /** Put what a form led to on the page: its own new state in place, another page by going there. */
@@ -65,6 +65,26 @@ function land({ page, address }) {
   const change = new CustomEvent("landed", { detail: page, cancelable: true });
   const here = new URL(address).pathname === location.pathname;
   if (!here || document.dispatchEvent(change)) location.assign(address);
+}
+
+/** Save in place: what was typed stays as it is, and so does the focus. */
+async function keep(form, submitter) {
+  const found = await send(form, submitter).catch(() => null);
+  delete form.dataset.sent;
+  const fresh = found?.page.getElementById(form.id);
+  if (!fresh) return tell(form, t("line_unreachable"));
+  if (!found.ok) {
+    $("content").replaceChildren(...found.page.getElementById("content").childNodes);
+    dress(document);
+    return document.querySelector("#summary, #theirs")?.focus();
+  }
+  for (const field of form.elements) {
+    if (field.type === "hidden") field.value = fresh.elements[field.name].value;
+    else if ("defaultValue" in field) field.defaultValue = field.value;
+  }
+  form.querySelector(".saved").replaceChildren(...fresh.querySelector(".saved").childNodes);
+  dress(form);
+  say(t("outline_just_saved"));
 }
 
 // Dialogs: a confirmation is a page of its own; here it is asked above the page.
@@ -76,15 +96,15 @@ async function ask(link) {
     return location.assign(link.href);
   }
   const form = found.page.querySelector("form#confirm");
-  if (!form) return land(found);
+  if (!form) {
+    say(t("already_ended"));
+    return document.dispatchEvent(new Event("stale"));
+  }
   const dialog = document.createElement("dialog");
   dialog.setAttribute("role", "alertdialog");
-  dialog.append(...form.closest("main").childNodes);
-  dialog.querySelectorAll(".back, script").forEach((part) => part.remove());
-  const heading = dialog.querySelector("h1, h2");
-  heading.id = "question";
-  heading.removeAttribute("autofocus");
-  dialog.setAttribute("aria-labelledby", heading.id);
+  dialog.setAttribute("aria-labelledby", "confirm-title");
+  dialog.setAttribute("aria-describedby", "confirm-text");
+  dialog.append(form);
   document.body.append(dialog);
   dress(dialog);
   dialog.addEventListener("close", () => {
@@ -122,9 +142,10 @@ document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.dataset.sent) return event.preventDefault();
   if (form.method === "post") form.dataset.sent = "1";
-  if (!form.closest("dialog")) return;
+  const does = form.closest("dialog") ? confirm : "stay" in form.dataset && !event.submitter?.formAction.endsWith("/write") && keep;
+  if (!does) return;
   event.preventDefault();
-  confirm(form, event.submitter);
+  does(form, event.submitter);
 });
 
 addEventListener("pageshow", () => document.querySelectorAll("[data-sent]").forEach((form) => delete form.dataset.sent));
@@ -174,7 +195,7 @@ document.addEventListener("click", (event) => {
 async function copy(button, source) {
   const label = button.textContent;
   try {
-    const text = source[0] === "#" ? document.querySelector(source).value : await (await fetch(source)).text();
+    const text = source[0] === "#" ? $(source.slice(1)).value : await (await fetch(source)).text();
     await navigator.clipboard.writeText(text);
     button.lastChild.textContent = t("copied");
     setTimeout(() => (button.lastChild.textContent = label.trim()), 3000);
@@ -185,5 +206,6 @@ async function copy(button, source) {
 }
 
 dress(document);
-const first = document.querySelector("[autofocus]") ?? (location.hash.length > 1 && $(location.hash.slice(1)));
-if (first && document.activeElement === document.body) first.focus();
+const first = document.querySelector("#summary, [autofocus]") ?? (location.hash === "#state" && $("state"));
+if (first && document.activeElement !== first) first.focus();
+if (location.hash === "#state") history.replaceState(null, "", location.pathname);

@@ -16,16 +16,14 @@ export function sentence(status, t, left, time) {
   else if (status.phase !== "waiting") wide = t(`sentence_${status.phase}`);
   else wide = status.retry_at ? t("sentence_waiting", { clock: time(status.retry_at) }) : t("sentence_waiting_soon");
   if (status.attempt > 1) wide += ` ${t("attempt", { attempt: status.attempt })}`;
-  return { wide, narrow: narrow ?? wide };
+  return { wide, narrow };
 }
 
 function progress(status, t, left) {
   const percent = t("part_percent", { percent: status.progress_percent });
   const wide = [percent, ...sections(status, t)], narrow = [percent];
-  if (left !== null) {
-    wide.push(left ? t("part_left", { minutes: left }) : t("part_left_soon"));
-    narrow.push(left ? t("part_left_short", { minutes: left }) : t("part_left_soon"));
-  }
+  if (left !== null) wide.push(left ? t("part_left", { minutes: left }) : t("part_left_soon"));
+  if (left) narrow.push(t("part_left_short", { minutes: left }));
   return [wide.join(t("join")), narrow.join(t("join"))];
 }
 

@@ -47,7 +47,7 @@ function addBlock(block) {
 function show(whole) {
   const open = $("open");
   if (!open || selects(open)) return false;
-  if (blocks.length || text) $("empty")?.remove();
+  if (blocks.length || text) $("soon")?.remove();
   for (const { offset: at, end, html } of blocks.splice(0)) {
     const block = document.createElement("div");
     block.className = "block";
@@ -86,12 +86,19 @@ function showStatus() {
   if (!status || held || data.live !== "1") return;
   const left = minutes(status, Date.now() - skew);
   if (left !== null) least = Math.min(least, left);
-  const { wide, narrow } = sentence(status, t, left === null ? null : least, clock);
-  write(document.querySelector("#sentence .wide"), wide);
-  write(document.querySelector("#sentence .narrow"), narrow);
+  tell(sentence(status, t, left === null ? null : least, clock));
   bar(status.progress_percent);
   facts();
   document.querySelectorAll("#outline li").forEach((item, i) => mark(item, i - status.sections_done));
+}
+
+function tell({ wide, narrow }) {
+  const place = $("sentence");
+  if (!place.querySelector(".wide") && narrow) {
+    place.replaceChildren(...["wide", "narrow"].map((className) => Object.assign(document.createElement("span"), { className })));
+  }
+  write(narrow ? place.querySelector(".wide") : place, wide);
+  if (narrow) write(place.querySelector(".narrow"), narrow);
 }
 
 function bar(percent = document.querySelector("#bar .fill")?.dataset.percent) {
@@ -102,20 +109,21 @@ function bar(percent = document.querySelector("#bar .fill")?.dataset.percent) {
 }
 
 function facts() {
-  const tokens = status.usage.output_tokens;
-  const count = [t("facts_characters", { characters: status.characters }), tokens === null ? t("facts_tokens_unknown") : t("facts_tokens", { tokens })];
-  write(document.querySelector("#facts .count"), count.join(t("join")));
+  const { input_tokens: input, output_tokens: output } = status.usage, tokens = (input ?? 0) + (output ?? 0);
+  const fact = (name) => document.querySelector(`#facts .${name}`);
+  write(fact("characters"), t("facts_characters", { characters: status.characters }));
+  write(fact("tokens"), tokens ? t("facts_tokens", { tokens }) : t("facts_tokens_unknown"));
   const quiet = Math.floor((Date.now() - textAt) / 1000 / QUIET) * QUIET;
-  write(document.querySelector("#facts .quiet"), quiet && status.phase === "writing" ? t("last_text", { seconds: quiet }) : "");
+  write(fact("since"), quiet && status.phase === "writing" ? t("last_text", { seconds: quiet }) : "");
 }
 
 function mark(item, distance) {
-  const state = distance < 0 ? "done" : distance ? "todo" : "current";
-  if (item.classList.contains(state)) return;
-  item.classList.remove("done", "todo", "current");
-  item.classList.add(state);
-  item.toggleAttribute("aria-current", state === "current");
+  const state = distance < 0 ? "done" : distance || !status.characters ? "todo" : "current";
+  if (item.className === state) return;
+  item.className = state;
   if (state === "current") item.setAttribute("aria-current", "step");
+  else item.removeAttribute("aria-current");
+  item.querySelector("use").setAttribute("href", `#i-${{ done: "check", current: "pen", todo: "none" }[state]}`);
   write(item.querySelector(".unseen"), t(`section_${state}`));
 }
 
@@ -124,7 +132,7 @@ function title() {
   if (!status || data.live !== "1" || Date.now() - titledAt < TITLE) return;
   titledAt = Date.now();
   const { phase, progress_percent: percent } = status;
-  if (phase === "writing") document.title = `${t("title_writing", { percent, topic: data.topicTitle })} · Longhand`;
+  if (phase === "writing") document.title = `${t("title_writing", { percent, topic: data.title })} · Longhand`;
 }
 
 // Speech: one sentence in thirty seconds, the newest.
@@ -166,7 +174,8 @@ function adopt(page, anew) {
   } else main.replaceChildren(...fresh.childNodes);
   for (const { name, value } of fresh.attributes) main.setAttribute(name, value);
   document.title = page.title;
-  if ($("icon")) $("icon").href = page.getElementById("icon").href;
+  const icon = "link[rel=icon]";
+  document.querySelector(icon).href = page.querySelector(icon).getAttribute("href");
   dress(main);
   bar();
   tellLine();
@@ -206,8 +215,7 @@ function ended() {
 
 function refocus(focused) {
   if (document.activeElement !== document.body || focused === document.body) return;
-  const again = (focused.id && $(focused.id)) || $("card")?.querySelector("h2, h3") || $("state");
-  if (again && again.tabIndex < 0) again.tabIndex = -1;
+  const again = (focused.id && $(focused.id)) || $("card-title") || $("state");
   again?.focus({ preventScroll: true });
 }
 
@@ -219,7 +227,7 @@ function hold(on) {
     button.setAttribute("aria-pressed", on);
     write(button, t(on ? "hold_off" : "hold"));
   }
-  if (on) write(document.querySelector("#sentence .wide"), t("held"));
+  if (on) tell({ wide: t("held"), narrow: t("held") });
   else {
     show(true);
     showStatus();
@@ -235,6 +243,7 @@ document.addEventListener("click", ({ target }) => {
 
 document.addEventListener("landed", (event) => {
   event.preventDefault();
+  if (!event.detail.getElementById("content")?.dataset.topic) return location.reload();
   held = false;
   adopt(event.detail);
   $("state")?.focus({ preventScroll: true });
@@ -253,7 +262,7 @@ function tellLine([state, seconds] = told) {
   if (state === "signin") place.append(" ", Object.assign(document.createElement("a"), { href: `/sign-in?next=${encodeURIComponent(location.pathname)}`, textContent: t("sign_in") }));
 }
 
-function tell(state, seconds) {
+function tellOf(state, seconds) {
   tellLine([state, seconds]);
   if (state === "lost" || state === "restart") {
     silence ||= setTimeout(() => ((missed = true), speak(t(SAID[state]), true)), 7000);
@@ -282,7 +291,13 @@ const line = new Line({
   address: () => `${data.stream}&starting_after=${line.id}`,
   on: { status: tellStatus, block: addBlock, text: addText, done: tellStatus },
   catchUp,
-  tell,
+  tell: tellOf,
+});
+
+document.addEventListener("stale", () => refresh());
+line.channel.addEventListener("message", ({ data: { opened } }) => {
+  const unsaved = [...document.querySelectorAll("[data-unsaved]")].some((field) => field.value !== field.defaultValue);
+  if (opened?.startsWith(data.stream) && data.live !== "1" && !unsaved) refresh();
 });
 
 bar();

@@ -12,10 +12,10 @@ let timer = 0;
 function change(topic) {
   const item = row(topic.id);
   if (!item) return announce(topic);
-  const state = topic.phase === "waiting" ? "waiting" : topic.status;
-  if (item.dataset.status !== state) return later();
+  const waited = item.querySelector("use").getAttribute("href") === "#i-bars";
+  if (item.dataset.status !== topic.status || waited !== (topic.phase === "waiting")) return later();
   if (topic.phase !== "writing") return;
-  item.querySelector(".percent").textContent = t("part_percent", { percent: topic.progress_percent });
+  item.querySelector(".percent").textContent = " " + t("part_percent", { percent: topic.progress_percent });
   item.querySelector(".second").textContent = sections(topic, t).join("");
 }
 
@@ -50,7 +50,8 @@ async function refresh() {
       if (here && there) here.replaceWith(there);
     }
   }
-  if (page.getElementById("filters")) $("filters")?.replaceChildren(...page.getElementById("filters").childNodes);
+  const [here, there] = [document, page].map((where) => where.querySelector(".filters"));
+  if (here && there) here.replaceChildren(...there.childNodes);
   dress(main);
   return true;
 }

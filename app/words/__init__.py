@@ -45,7 +45,7 @@ class Words:
     @property
     def live(self) -> dict[str, str]:
         """What the modules say by themselves, with the places of values left open."""
-        return {key: self._texts[key] for key in live.WORDS}
+        return {key: self._texts[key] for key in (*live.WORDS, *live.ALSO)}
 
 
 _FILLER = _Filler()

@@ -3,6 +3,9 @@
 All of them are sent with the page of a topic and the list, as JSON.
 """
 
+ALSO = ("section_done", "section_current", "section_todo", "outline_just_saved", "sign_in", "error_404", "error_other")
+"""Words of other subjects that the modules say too."""
+
 WORDS = {
     "badge_idle": ("작성 전", "Not written"),
     "badge_queued": ("순서 대기", "Queued"),
