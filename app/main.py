@@ -16,7 +16,7 @@ from app.logs import open_logs
 from app.openapi import serve
 from app.problems import on_http_exception, on_os_error, on_problem
 from app.redact import Redactor
-from app.routes import artifacts, events, generations, news, operations, status, topics
+from app.routes import artifacts, blocks, events, generations, news, operations, status, topics
 from app.settings import Settings, load_settings
 from app.state import Announce, State, open_state
 
@@ -47,6 +47,7 @@ def create_app(
             *status.routes,  # first, as they are asked most: a path is compared with one route after the other
             *operations.routes,
             *events.routes,
+            *blocks.routes,
             *news.routes,
             *topics.routes,
             *generations.routes,
