@@ -27,8 +27,8 @@ MAX_NESTING = 40
 """How deep lists and quotations may be nested, each of which counts once or twice; what is deeper is left out."""
 
 MAX_BRACKETS = 20_000
-"""How many `[` of a report are looked at: each may begin a link and takes some 25 µs. A text with more is shown as it was
-written."""
+"""How many `[` of a report are looked at, for each may begin a link and takes some 25 µs. A text with more is shown as
+it was written."""
 
 MAX_CELLS = 2
 """How many cells a table may have for each of its characters: a short row is filled up to the length of the first."""

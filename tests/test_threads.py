@@ -68,7 +68,7 @@ async def test_no_more_calls_run_at_once_than_the_limit_says_and_that_many_do(ga
 
     async with trio.open_nursery() as nursery:
         with opened_at_the_end(gate), trio.fail_after(5):
-            for lane in (threads.read, threads.write, threads.files):
+            for lane in (threads.read, threads.write, threads.files, threads.render):
                 for _ in range(2 * limit):
                     nursery.start_soon(lane, gate.stop, count)
             await full.wait()
