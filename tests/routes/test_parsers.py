@@ -16,7 +16,7 @@ from starlette.types import Message
 
 from app.errors import Invalid, Problem
 from app.feed import Mark
-from app.models import GenerationId, TopicId, User, UserId
+from app.models import GenerationId, TopicId
 from app.problems import problem_response
 from app.routes.body import MAX_DEPTH, Body, body
 from app.routes.events import NOWHERE, POSITION, Position, _position
