@@ -14,7 +14,7 @@ from app.edge import layers
 from app.errors import Problem, SettingsError
 from app.logs import open_logs
 from app.openapi import serve
-from app.pages import account, admin, health, preferences, show, signin, static
+from app.pages import account, admin, confirm, health, preferences, show, signin, static, writing
 from app.pages.faults import fault_page
 from app.pages.visitor import SignInNeeded, on_sign_in_needed
 from app.problems import on_http_exception, on_os_error, on_problem
@@ -58,6 +58,8 @@ def create_app(
             *generations.routes,
             *artifacts.routes,
             *serve.routes(),
+            *writing.routes,
+            *confirm.routes,
             *signin.routes,
             *account.routes,
             *admin.routes,

@@ -49,9 +49,9 @@ def checked(model: type[B], given: Mapping[str, object], t: Words) -> B:
 def _fault(fault: Any, t: Words) -> Fault:
     field = str(fault["loc"][0])
     match field, fault["type"]:
-        case "topic", "string_too_short":
+        case "topic", "string_too_short" | "too_short":
             return Fault(field, t("error_topic_missing"))
-        case _, "string_too_long":
+        case _, "string_too_long" | "too_long":
             return Fault(field, t(f"error_{field}_long", count=len(fault["input"])))
         case "language", _:
             return Fault(field, t("error_language"))

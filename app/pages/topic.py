@@ -1,10 +1,10 @@
 """A topic's page in each of its states, and the versions of its report."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.responses import Response
 
-from app.models import Artifact, Generation, Topic, User
+from app.models import Artifact, Generation, Topic
 from app.pages.forms import Fault, Sent, language_choices, new_key
 from app.pages.look import language_of
 from app.pages.show import page, when
@@ -15,7 +15,7 @@ from app.queries import artifacts
 from app.queries.topics import seen
 from app.report import sections
 from app.routes.auth import owned_topic
-from app.routes.resource import Request, resource
+from app.routes.resource import Request
 from app.routes.status import look
 from app.snapshot import Snapshot
 from app.words import words
@@ -23,15 +23,13 @@ from app.words import words
 MOST_VERSIONS = 100
 """How many versions a page lists."""
 
-NOTHING: Sent = {}
-
 
 @dataclass(frozen=True, slots=True)
 class Again:
     """A page that is shown again: what was sent, its faults, what is said beside the button, and the saved outline
     where another window changed it."""
 
-    sent: Sent = NOTHING
+    sent: Sent = field(default_factory=dict)
     faults: tuple[Fault, ...] = ()
     answer: str | None = None
     theirs: str | None = None
@@ -62,7 +60,7 @@ def context(
     return {
         "topic": topic,
         "stand": stands,
-        "status": snapshot.status,
+        "state": snapshot.status,
         "phase": snapshot.doing,
         "unfinished": snapshot.status.unfinished,
         "generation": generation,
@@ -83,6 +81,7 @@ def form_context(request: Request, topic: Topic, generation: Generation | None, 
         "errors": again.faults,
         "fault_of": {fault.field: fault.sentence for fault in again.faults},
         "answer": again.answer,
+        "saved": "saved" in request.query_params,
         "theirs": again.theirs,
         "key": new_key(),
         "seen": seen(topic),
@@ -108,11 +107,3 @@ def outline(topic: Topic, snapshot: Snapshot) -> list[tuple[str, str]]:
     states = ["done" if number < done else "current" if number == done and writing else "todo"
               for number in range(len(headings))]  # fmt: skip
     return list(zip(headings, states, strict=True))
-
-
-def facts(generation: Generation, user: User) -> dict[str, object]:
-    """Return what the card of a failure tells of."""
-    return {"admin": user.is_admin, "tokens": generation.tokens}
-
-
-routes = [resource("/topics/{id:id}", GET=get_topic)]

@@ -68,6 +68,19 @@ def change_topic(
     return None if changed is None else (changed, latest_generation(db, topic_id))
 
 
+def change_seen_topic(
+    db: Database, topic_id: TopicId, seen: str, topic: str, plan: str, language: str
+) -> tuple[Topic, Generation | None] | None:
+    """Change the words of a topic if they are still those that `topics.seen` named; returns the topic as it is then.
+
+    None when there is none.
+    """
+    known = topics.topic(db, topic_id)
+    if known and topics.seen(known) != seen:
+        return known, latest_generation(db, topic_id)
+    return change_topic(db, topic_id, topic, plan, language)
+
+
 def list_generations(db: Database, topic_id: TopicId, before: int | None, limit: int) -> list[Generation]:
     """Return up to `limit` generations of a topic, newest first, before an id."""
     below = "" if before is None else "AND id < :before"

@@ -54,7 +54,7 @@ def change_topic(
 
 def seen(topic: Topic) -> str:
     """Return what names the words of a topic, so that whoever changes them can say which ones they saw."""
-    return hashlib.sha256("\0".join((topic.topic, topic.plan, topic.language)).encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{topic.language}\0{topic.topic}\0{topic.plan}".encode()).hexdigest()[:32]
 
 
 def delete_topic(db: Database, topic_id: TopicId) -> UserId | None:

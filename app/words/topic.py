@@ -8,6 +8,7 @@ WORDS = {
         "The outline is empty. That is fine; headings set the order of the report.",
     ),
     "outline_edit": ("개요 고치기", "Edit outline"),
+    "topic_and_language": ("주제와 언어 고치기", "Change topic and language"),
     "outline_saved": ("저장한 시각", "Saved"),
     "outline_just_saved": ("저장했어요.", "Saved."),
     "outline_conflict": (
