@@ -13,8 +13,8 @@ from app.headers import header
 
 COOKIE = "longhand"
 
-SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
-"""256 random bits, as `new_secret` writes them."""
+SECRET = re.compile(r"lh_[A-Za-z0-9_-]{43}")
+"""256 random bits, as `new_secret` writes them: in a form that is kept out of the log."""
 
 
 class Credential(NamedTuple):
@@ -26,7 +26,7 @@ class Credential(NamedTuple):
 
 def new_secret() -> str:
     """Make a secret: 256 random bits."""
-    return secrets.token_urlsafe(32)
+    return "lh_" + secrets.token_urlsafe(32)
 
 
 def credential(scope: Scope) -> Credential | None:

@@ -28,18 +28,19 @@ def create_app(
     settings: Callable[[], Settings] | Settings,
     announce: Announce | None,
     log: Callable[[Settings], AbstractContextManager[None]] | None = None,
+    url: str | None = None,
 ) -> Starlette:
     """Make the application. Its state is opened by its lifespan, which owns every generation.
 
     `settings` may be a function, called when the lifespan starts. `announce` is told what a person has to see once.
-    `log` opens the log; without it, whoever serves the application has done so.
+    `log` opens the log; without it, whoever serves the application has done so. `url` is where it is served, if known.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         chosen = settings if isinstance(settings, Settings) else settings()
         with log(chosen) if log else nullcontext():
-            async with open_state(chosen, announce) as state:
+            async with open_state(chosen, announce, url) as state:
                 app.state.runner = state["runner"]
                 await state["threads"].files(show.prepare)
                 state["show_problem"] = fault_page
