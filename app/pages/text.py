@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from app.markdown import Heading
 from app.models import TopicId, User
-from app.render import Block, blocks, render
-from app.routes.events import TEXT_CHARACTERS, kept_text
+from app.render import Block
+from app.routes.blocks import page_of
 from app.routes.resource import Request
-from app.routes.status import look
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,24 +22,5 @@ class Text:
 
 async def text_of(request: Request, user: User, topic_id: TopicId, language: str) -> Text:
     """Return the text of a topic's latest report, as far as it is written."""
-    snapshot = await look(request, user, topic_id)
-    generation = snapshot.generation
-    if generation is None:
-        return Text([], [], 0, "", "")
-    live = request.state["statuses"].text(generation)
-    text = live.since(0) if live else ""
-    while live is None and (more := await kept_text(request, generation, len(text))):
-        text += more
-        if len(more) < TEXT_CHARACTERS:
-            break
-    after = f"{generation.id}-{len(text)}"
-    if snapshot.status.unfinished:
-        found = await request.state["threads"].files(_closed, text, language)
-        end = found[-1].end if found else 0
-        return Text(found, [], end, text[end:], after)
-    rendered = await request.state["threads"].files(render, text, language)
-    return Text(rendered.blocks, rendered.contents, len(text), "", after)
-
-
-def _closed(text: str, language: str) -> list[Block]:
-    return blocks(text, language, whole=False)
+    view = await page_of(request, user, topic_id)
+    return Text(list(view.blocks), list(view.contents), view.open_offset, view.open_text, view.id)

@@ -109,11 +109,12 @@ class House:
 
     def wait_for(self, topic_id: int, fits: Callable[[Json], object]) -> Json:
         """Follow a topic's status by long polls until it fits, and return it."""
-        etag = ""
-        for _ in range(200):
+        etag, quiet = "", 0
+        while quiet < PATIENCE_SECONDS / 10:
             answer = self.http.get(
-                f"/api/topics/{topic_id}/status", params={"wait": 20}, headers={"If-None-Match": etag}
+                f"/api/topics/{topic_id}/status", params={"wait": 10}, headers={"If-None-Match": etag}
             )
+            quiet += answer.status_code == 304
             if answer.status_code == 200:
                 etag, data = answer.headers["etag"], answer.json()["data"]
                 if fits(data):
