@@ -67,7 +67,7 @@ class Author:
 
         self.run(change)
 
-    def gated(self, text: str, until: int | str = "", **more: Any) -> Gate:
+    def gated(self, text: str, until: int | str | None = None, **more: Any) -> Gate:
         """Let the next call write a text, going on from what is written, as far as the gate lets it."""
         gate = Gate(self)
         gate.let(until)
