@@ -52,11 +52,11 @@ def state_name(snapshot: Snapshot) -> str:
     return str(snapshot.status)
 
 
-def parts(snapshot: Snapshot, t: Words) -> tuple[str, str]:
+def parts(snapshot: Snapshot, t: Words, *, percent: bool = True) -> tuple[str, str]:
     """Return how far a report is: percent, sections and time left; and the same for a small window."""
     generation = snapshot.generation
     assert generation is not None
-    long = [t("part_percent", percent=generation.progress_percent)]
+    long = [t("part_percent", percent=generation.progress_percent)] if percent else []
     short = [*long]
     if generation.sections_total:
         long.append(t("part_sections", done=generation.sections_done, total=generation.sections_total))

@@ -1,6 +1,6 @@
 """The text of a report on its page: its blocks, what is still open, where a stream goes on, its contents."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from app.markdown import Heading
 from app.models import TopicId, User
@@ -38,8 +38,20 @@ async def text_of(request: Request, user: User, topic_id: TopicId, language: str
         found = await request.state["threads"].files(_closed, text, language)
         end = found[-1].end if found else 0
         return Text(found, [], end, text[end:], after)
-    rendered = await request.state["threads"].files(render, text, language)
-    return Text(rendered.blocks, rendered.contents, len(text), "", after)
+    return replace(await rendered(request, text, language), after=after)
+
+
+async def rendered(request: Request, text: str, language: str) -> Text:
+    """Render a whole report."""
+    found = await request.state["threads"].files(render, text, language)
+    return Text(found.blocks, below_title(found.contents), len(text), "", "")
+
+
+def below_title(contents: list[Heading]) -> list[Heading]:
+    """Return the contents without the title of the report, where one heading stands above all others."""
+    first = contents[:1]
+    alone = first and first[0].level == 2 and all(heading.level > 2 for heading in contents[1:])
+    return [replace(heading, level=heading.level - 1) for heading in contents[1:]] if alone else contents
 
 
 def _closed(text: str, language: str) -> list[Block]:
