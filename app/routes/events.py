@@ -150,7 +150,7 @@ class TopicSource:
 
 
 async def followed(request: Request, user: User, topic_id: TopicId, mark: Position, *, with_text: bool) -> Snapshot:
-    """Return the status of the generation that a reader is in, not at its end, or else of the newest. Raises NotFound."""
+    """Return the status of the generation that a reader is in the middle of, or of the newest. Raises NotFound."""
     newest = await look(request, user, topic_id)
     if newest.generation is None or mark.done or mark.generation_id in {0, newest.generation.id}:
         return newest
