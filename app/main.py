@@ -19,7 +19,7 @@ from app.pages import topics as topic_pages
 from app.pages.faults import fault_page
 from app.problems import on_http_exception, on_os_error, on_problem
 from app.redact import Redactor
-from app.routes import artifacts, events, generations, news, operations, status, topics
+from app.routes import artifacts, blocks, events, generations, news, operations, status, topics
 from app.settings import Settings, load_settings
 from app.state import Announce, State, open_state
 
@@ -52,6 +52,7 @@ def create_app(
             *status.routes,  # first, as they are asked most: a path is compared with one route after the other
             *operations.routes,
             *events.routes,
+            *blocks.routes,
             *news.routes,
             *topics.routes,
             *generations.routes,

@@ -23,6 +23,7 @@ from app.metrics import Metrics
 from app.patience import Limits
 from app.queries import users
 from app.redact import Redactor
+from app.renderings import Renderings
 from app.runner import Runner, open_runner
 from app.settings import Settings
 from app.signins import SignIns
@@ -47,6 +48,7 @@ class State(TypedDict):
     store: Store
     files: Files
     statuses: StatusMap
+    renderings: Renderings
     access: Access
     sign_ins: SignIns
     limiter: Limiter
@@ -88,6 +90,7 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
             store=store,
             files=files,
             statuses=statuses,
+            renderings=Renderings(threads, metrics),
             access=Access(store),
             sign_ins=SignIns(),
             limiter=Limiter("token", settings.rate_per_token),

@@ -13,7 +13,7 @@ LEVELS = """
     inbox headers limiter signins forwarded logs boundaries
     settings prompts report render wire schema threads slots directory loopwatch text patience feed gate pace chunks
     network guard snapshot queries files store tracing offline answer
-    pool status protocols
+    pool status protocols renderings
     connections claude access job
     draft
     ledger
