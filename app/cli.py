@@ -1,7 +1,6 @@
 """The command line: `longhand serve | write | user | token | backup | restore | check | bench | chaos`."""
 
 import logging
-import re
 import sqlite3
 import sys
 import time
@@ -15,14 +14,14 @@ import click
 import trio
 from sqlite_utils import Database
 
-from app import __version__
+from app import __version__, passwords
 from app.access import MEMORY_SECONDS
 from app.directory import DATABASE, make_directory
 from app.errors import LonghandError, StartError, expected
 from app.main import log_of
 from app.models import Token, TokenId, later, now
 from app.options import DATA_DIR, settings_of
-from app.queries import users
+from app.queries import sessions, users
 from app.server import load_config, serve_until_signal
 from app.store import open_database
 from app.write import Assignment, write_report
@@ -35,8 +34,6 @@ LATER = {
     "chaos": "app.chaos.command",
 }
 """The commands that are imported when they are asked for: no server needs what they import."""
-
-USER_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
 
 T = TypeVar("T")
 
@@ -118,7 +115,7 @@ def write(
 
 @main.group()
 def user() -> None:
-    """Add users."""
+    """Add users, and set their passwords."""
 
 
 @user.command("add")
@@ -127,15 +124,12 @@ def user() -> None:
 @DATA_DIR
 def add_user(name: str, *, admin: bool, data_dir: Path | None) -> None:
     """Add a user and print a first access token, as the last line. Works while the server runs."""
-    if not USER_NAME.fullmatch(name):
+    if not users.USER_NAME.fullmatch(name):
         raise click.BadParameter("a name has 1 to 64 letters, digits and . _ @ -", param_hint="NAME")
     token = users.new_token()
 
     def add(db: Database) -> bool:
-        added = users.add_user(db, name, is_admin=admin)
-        if added:
-            users.add_token(db, added.id, token, "first token")
-        return added is not None
+        return users.add_with_token(db, name, token, is_admin=admin) is not None
 
     if not in_database(data_dir, add, create=True):
         raise click.ClickException(
@@ -143,6 +137,42 @@ def add_user(name: str, *, admin: bool, data_dir: Path | None) -> None:
         )
     print(f"Added the user '{name}'. This is their access token, shown only now:")
     print(token)
+
+
+@user.command("password")
+@click.argument("name")
+@click.option("--remove", is_flag=True, help="Let NAME sign in with access tokens alone.")
+@DATA_DIR
+def set_password(name: str, *, remove: bool, data_dir: Path | None) -> None:
+    """Set the password of the user NAME.
+
+    All their sessions in browsers end. It works while the server runs. The password is asked for twice, hidden; where
+    standard input is no terminal, its first line is the password.
+    """
+    try:
+        password = None if remove else passwords.hashed(asked_password())
+    except passwords.PasswordUnfit as error:
+        raise click.ClickException(f"This is not set: {error}.") from None
+
+    def change(db: Database) -> bool:
+        owner = users.user_named(db, name)
+        if owner:
+            sessions.change_password(db, owner.id, password)
+        return owner is not None
+
+    if not in_database(data_dir, change):
+        raise click.ClickException(f"There is no user '{name}'. Add them with 'longhand user add {name}'.")
+    time.sleep(MEMORY_SECONDS)  # a running server may remember the sessions for this long
+    print(f"{'Removed' if remove else 'Set'} the password of '{name}'; their sessions have ended.")
+
+
+def asked_password() -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
+    try:
+        return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError as error:
+        raise click.ClickException("The password is not text in UTF-8.") from error
 
 
 @main.group()

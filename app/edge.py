@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.addresses import Trusted, client_of, matches_host
 from app.again import withdraw
 from app.bodies import BodyMiddleware
+from app.credentials import credential
 from app.forwarded import READERS, Origin
 from app.headers import header, peer
 from app.limiter import Limiter
@@ -23,7 +24,6 @@ from app.settings import Settings
 PROBES = frozenset({"/healthz", "/readyz"})
 """What a load balancer asks, by address and not by name."""
 
-CREDENTIALS = frozenset({b"authorization", b"cookie"})
 
 METHODS = ("GET", "HEAD", "POST", "PATCH", "PUT", "DELETE")
 ASKED = ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "If-Match", "Last-Event-ID", "Prefer",
@@ -103,7 +103,8 @@ class HostMiddleware:
 class QuotaMiddleware:
     """Bounds, by address, the requests of those who do not say who they are.
 
-    Who does is counted where the credential is looked up, whether it is right or wrong. `/healthz` is free, as its
+    Who does is counted where the credential is looked up. An access token may be right or wrong; a browser sends its
+    cookie wherever it goes, so that one counts only while it is known to be somebody's. `/healthz` is free, as its
     answer decides whether the process is killed.
     """
 
@@ -144,8 +145,10 @@ class BugMiddleware:
 
 
 def says_who(scope: Scope) -> bool:
-    """Say whether a request carries a credential."""
-    for name, _ in scope["headers"]:  # noqa: SIM110 - a generator costs three times as much, at each request
-        if name in CREDENTIALS:
+    """Say whether a request carries a credential that is counted: an access token, or a session that is known."""
+    for name, _ in scope["headers"]:
+        if name == b"authorization":
             return True
+        if name == b"cookie" and (carried := credential(scope)) is not None:
+            return not carried.is_session or bool(scope["state"]["sessions"].seen(carried.secret))
     return False

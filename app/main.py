@@ -14,9 +14,10 @@ from app.edge import layers
 from app.errors import Problem, SettingsError
 from app.logs import open_logs
 from app.openapi import serve
-from app.pages import confirm, preferences, show, static, versions, writing
+from app.pages import account, admin, confirm, health, preferences, show, signin, static, versions, writing
 from app.pages import topics as topic_pages
 from app.pages.faults import fault_page
+from app.pages.visitor import SignInNeeded, on_sign_in_needed
 from app.problems import on_http_exception, on_os_error, on_problem
 from app.redact import Redactor
 from app.routes import artifacts, blocks, events, generations, news, operations, status, topics
@@ -28,18 +29,19 @@ def create_app(
     settings: Callable[[], Settings] | Settings,
     announce: Announce | None,
     log: Callable[[Settings], AbstractContextManager[None]] | None = None,
+    url: str | None = None,
 ) -> Starlette:
     """Make the application. Its state is opened by its lifespan, which owns every generation.
 
     `settings` may be a function, called when the lifespan starts. `announce` is told what a person has to see once.
-    `log` opens the log; without it, whoever serves the application has done so.
+    `log` opens the log; without it, whoever serves the application has done so. `url` is where it is served, if known.
     """
 
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[State]:
         chosen = settings if isinstance(settings, Settings) else settings()
         with log(chosen) if log else nullcontext():
-            async with open_state(chosen, announce) as state:
+            async with open_state(chosen, announce, url) as state:
                 app.state.runner = state["runner"]
                 await state["threads"].files(show.prepare)
                 state["show_problem"] = fault_page
@@ -62,10 +64,19 @@ def create_app(
             *writing.routes,
             *confirm.routes,
             *versions.routes,
+            *signin.routes,
+            *account.routes,
+            *admin.routes,
+            *health.routes,
             *preferences.routes,
             *static.routes,
         ],
-        exception_handlers={Problem: on_problem, HTTPException: on_http_exception, OSError: on_os_error},
+        exception_handlers={
+            Problem: on_problem,
+            HTTPException: on_http_exception,
+            OSError: on_os_error,
+            SignInNeeded: on_sign_in_needed,
+        },
         lifespan=lifespan,
     )
     application.router.redirect_slashes = False  # a path with one slash too many is unknown: 404

@@ -11,6 +11,7 @@ TopicId = NewType("TopicId", int)
 GenerationId = NewType("GenerationId", int)
 ArtifactId = NewType("ArtifactId", int)
 TokenId = NewType("TokenId", int)
+SessionId = NewType("SessionId", int)
 CallId = NewType("CallId", int)
 
 
@@ -59,6 +60,37 @@ class User:
     id: UserId
     name: str
     is_admin: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Person(User):
+    """A user, as an administrator is shown them; `tokens` is how many access tokens of theirs hold."""
+
+    has_password: bool
+    created_at: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn(User):
+    """A user in a browser: in which session, and when that was last noted as used."""
+
+    session_id: SessionId
+    seen_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A browser's session, as a person is shown it. `token` is the label of the access token it was opened with."""
+
+    id: SessionId
+    user_id: UserId
+    user_name: str
+    agent: str
+    token: str | None
+    created_at: str
+    seen_at: str
+    expires_at: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,11 @@ class UriTooLong(Problem):
     detail = "The path and the query have more than 8,192 bytes. Ask for less, or send it in the body."
 
 
+class CsrfMissing(Problem):
+    code, title, status = "csrf", "Not sent by a page of ours", 403
+    detail = "A cookie alone changes nothing. Reload the page, or send its csrf token as 'X-CSRF-Token'."
+
+
 class WrongHost(Problem):
     code, title, status = "wrong_host", "Wrong host", 421
     detail = "This server does not answer for the host that the request names. Check the address."

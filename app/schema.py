@@ -7,6 +7,8 @@ Beside the columns that say what they hold:
 - `generations.attempt` is the fence of DESIGN.md; `lease_owner` and `lease_expires_at` are for many nodes.
 - `strands` says of each text of a generation (one, or one a section) whether it is whole, and at which offsets later
   calls went on (`seams`, separated by commas); its text is in `checkpoints`.
+- `users.password` is a hash by Argon2, or NULL; `sessions.sha256` that of a secret which only the browser has.
+  `sessions.token_id` is the access token that a session was opened with, and ends with.
 - `ai_usage` outlives the topic it was spent on: it holds ids, not foreign keys.
 """
 
@@ -192,7 +194,30 @@ def m003_expiry(db: Database) -> None:
     db.execute("ALTER TABLE tokens ADD COLUMN expires_at TEXT")
 
 
-HISTORY = (m001_reports, m002_resume, m003_expiry)
+def m004_sessions(db: Database) -> None:
+    db.executescript(
+        """
+        ALTER TABLE users ADD COLUMN password TEXT;
+
+        CREATE TABLE sessions (
+            id INTEGER PRIMARY KEY AUTOINCREMENT,
+            user_id INTEGER NOT NULL REFERENCES users (id) ON DELETE CASCADE,
+            sha256 TEXT NOT NULL UNIQUE,
+            token_id INTEGER REFERENCES tokens (id) ON DELETE CASCADE,
+            agent TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            seen_at TEXT NOT NULL,
+            expires_at TEXT NOT NULL,
+            ended_at TEXT
+        ) STRICT;
+        CREATE INDEX sessions_user ON sessions (user_id, id);
+        CREATE INDEX sessions_token ON sessions (token_id);
+        CREATE INDEX sessions_open ON sessions (id) WHERE ended_at IS NULL;
+        """
+    )
+
+
+HISTORY = (m001_reports, m002_resume, m003_expiry, m004_sessions)
 
 
 def migrate(db: Database) -> None:

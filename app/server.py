@@ -65,7 +65,7 @@ async def serve(
     what crashed it otherwise.
     """
     with _listening(config) as sockets:  # first of all: where the port is taken, nothing else is begun
-        app = create_app(settings, announce)
+        app = create_app(settings, announce, url=_browsed(_urls(sockets)))
 
         async def run_until_stop() -> None:
             await checkpoint()  # where the application did not start, we are cancelled here
@@ -147,6 +147,14 @@ def _urls(sockets: Sockets) -> list[str]:
         for scheme, listeners in schemes
         for listener in listeners
     ]
+
+
+def _browsed(urls: list[str]) -> str | None:
+    """Return the address for a browser on this machine; None where the service listens on no port."""
+    for url in urls:
+        if "//unix:" not in url:
+            return url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    return None
 
 
 async def _drain(app: Starlette, wait_for_stop: Callable[[], Awaitable[object]]) -> None:

@@ -39,12 +39,15 @@ class SignIns:
     Promises:
     - The first `FREE` failures of an address in a window are answered at once; before each further attempt there is a
       pause that grows.
-    - Nobody is locked out: an attempt that is right succeeds after its pause. Only while `MOST_WAITING` wait already
-      is another refused at once. Whoever has signed in before does not come here at all.
+    - Nobody is locked out: an attempt that is right succeeds after its pause. Only while `most_waiting` wait already
+      is another refused at once (None: never). Whoever has signed in before does not come here at all.
     - One line in the log an address and window, without what was tried. Memory is bounded by `SIZE` addresses.
+
+    What is counted may be something else than an address, such as the name that is tried.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_waiting: int | None = MOST_WAITING) -> None:
+        self._most_waiting = most_waiting
         self._windows: OrderedDict[str, _Window] = OrderedDict()
 
     def slows(self, client: str) -> bool:
@@ -55,7 +58,7 @@ class SignIns:
     async def pause(self, client: str) -> None:
         """Hold up an attempt for as long as the failures before it ask for. Raises RateLimited."""
         window = self._windows[client]
-        if window.waiting >= MOST_WAITING:
+        if self._most_waiting is not None and window.waiting >= self._most_waiting:
             raise RateLimited(int(LONGEST_PAUSE) + 1)
         window.waiting += 1
         try:
@@ -63,8 +66,8 @@ class SignIns:
         finally:
             window.waiting -= 1
 
-    def failed(self, client: str) -> None:
-        """Count an attempt that was wrong."""
+    def failed(self, client: str, told: str | None = None) -> None:
+        """Count an attempt that was wrong; `told` is how the log calls where it came from, by default as we do."""
         window = self._windows.get(client)
         if window is None or current_time() >= window.until:
             waiting = window.waiting if window else 0
@@ -74,4 +77,5 @@ class SignIns:
         window.failures += 1
         if window.failures == FREE:
             minutes = WINDOW_SECONDS / 60
-            log.warning("%d sign-ins from %s failed; more within %.0f minutes are slowed", FREE, client, minutes)
+            where = told or f"from {client}"
+            log.warning("%d sign-ins %s failed; more within %.0f minutes are slowed", FREE, where, minutes)

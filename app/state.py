@@ -10,7 +10,7 @@ from opentelemetry.trace import Tracer
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.access import Access
+from app.access import Access, Sessions
 from app.claude import open_claude
 from app.directory import DATABASE, REPORTS, hold_directory
 from app.errors import DatabaseFailed, Problem, StartError, leaves
@@ -20,8 +20,9 @@ from app.generate import Tools
 from app.limiter import Limiter
 from app.loopwatch import LoopWatch, watching
 from app.metrics import Metrics
+from app.once import Once
 from app.patience import Limits
-from app.queries import users
+from app.queries import sessions, users
 from app.redact import Redactor
 from app.renderings import Renderings
 from app.runner import Runner, open_runner
@@ -50,7 +51,10 @@ class State(TypedDict):
     statuses: StatusMap
     renderings: Renderings
     access: Access
+    sessions: Sessions
     sign_ins: SignIns
+    names: SignIns
+    once: Once
     limiter: Limiter
     runner: Runner
     gate: Gate
@@ -61,11 +65,11 @@ class State(TypedDict):
 
 
 @asynccontextmanager
-async def open_state(settings: Settings, announce: Announce | None) -> AsyncIterator[State]:
+async def open_state(settings: Settings, announce: Announce | None, url: str | None = None) -> AsyncIterator[State]:
     """Open the service; what a stopped process left unfinished goes on. Closed in reverse order, generations first.
 
     `announce` is told what a person has to see once: the first access token, which is made only then, and that no key
-    is set. Raises StartError with one plain line.
+    is set. `url` is where a browser reaches the service. Raises StartError with one plain line.
     """
     async with AsyncExitStack() as stack:
         stack.enter_context(hold_directory(settings.data_dir))
@@ -73,7 +77,7 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
         tracer = await stack.enter_async_context(open_tracing(settings, threads))
         with _start_errors(settings):
             store = await stack.enter_async_context(open_store(settings.data_dir / DATABASE, threads, metrics))
-            await _prepare_users(store, settings, announce)
+            await _prepare_users(store, settings, announce, url)
         if announce and settings.offline:
             announce("No ANTHROPIC_API_KEY is set: the built-in offline writer serves, and makes practice drafts.")
         statuses = StatusMap()
@@ -92,7 +96,10 @@ async def open_state(settings: Settings, announce: Announce | None) -> AsyncIter
             statuses=statuses,
             renderings=Renderings(threads, metrics),
             access=Access(store),
+            sessions=Sessions(store),
             sign_ins=SignIns(),
+            names=SignIns(most_waiting=None),  # who guesses at a name must not lock its owner out
+            once=Once(),
             limiter=Limiter("token", settings.rate_per_token),
             runner=runner,
             gate=gate,
@@ -112,12 +119,15 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(**{field.name: getattr(settings, field.name) for field in fields(Limits)})
 
 
-async def _prepare_users(store: Store, settings: Settings, announce: Announce | None) -> None:
+async def _prepare_users(store: Store, settings: Settings, announce: Announce | None, url: str | None) -> None:
     await store.write(users.end_writing)
+    await store.write(sessions.forget_ended)
     if settings.admin_token:
         await store.write(users.set_admin_token, settings.admin_token)
     elif announce and (token := await store.write(users.first_token)):
-        announce(f"Sign in as 'admin' with this access token, shown only now: {token}")
+        # What follows a # stays in the browser: no server and no proxy sees it.
+        link = f"\nOpen this link to sign in with a browser: {url}/sign-in#{token}" if url else ""
+        announce(f"Sign in as 'admin' with this access token, shown only now: {token}{link}")
 
 
 @contextmanager

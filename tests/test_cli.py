@@ -213,8 +213,8 @@ def test_a_database_that_is_none_is_told_in_one_line(command: Command) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        (), ("serve",), ("write",), ("user",), ("user", "add"), ("token",), ("token", "add"), ("token", "list"),
-        ("token", "revoke"), ("backup",), ("restore",), ("check",), ("bench",), ("chaos",),
+        (), ("serve",), ("write",), ("user",), ("user", "add"), ("user", "password"), ("token",), ("token", "add"),
+        ("token", "list"), ("token", "revoke"), ("backup",), ("restore",), ("check",), ("bench",), ("chaos",),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("option", ["--help", "-h"])

@@ -8,9 +8,10 @@ import pytest
 import app
 
 LEVELS = """
-    errors models phrases words again idle addresses redact metrics spans emphasis footnotes
+    errors models phrases words again idle addresses redact metrics spans emphasis footnotes passwords agents once
     refusals markdown
     inbox headers limiter signins forwarded logs boundaries
+    credentials
     settings prompts report render wire schema threads slots directory loopwatch text patience feed gate pace chunks
     network guard snapshot queries files store tracing offline answer
     pool status protocols renderings

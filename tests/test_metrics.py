@@ -68,7 +68,7 @@ async def test_what_waits_and_what_runs_is_shown_as_it_is_now(start: Start) -> N
     assert phases == {"queued": 2, "thinking": 1, "writing": 0}
     assert value(found, "longhand_slots_busy") == value(found, "longhand_slots_limit") == 1
     assert (value(found, "longhand_queue_length"), value(found, "longhand_queue_limit")) == (2, 5)
-    assert value(found, "longhand_threads_limit") == 9
+    assert value(found, "longhand_threads_limit") == 9 + value(found, "longhand_threads_limit", lane="hash")
     assert value(found, "longhand_threads_busy", lane="files") == 0
     assert value(found, "longhand_draining") == 0
 

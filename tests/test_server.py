@@ -373,6 +373,7 @@ async def test_the_first_start_with_nothing_set_prints_a_sign_in_and_serves_offl
     nothing = {"ANTHROPIC_API_KEY": "", "ANTHROPIC_BASE_URL": "", "LONGHAND_ADMIN_TOKEN": ""}
     async with serving(tmp_path / "data", claude, **nothing) as server:
         (token,) = SIGN_IN.findall(server.process.errors)
+        assert f"Open this link to sign in with a browser: {server.url}/sign-in#{token}\n" in server.process.errors
         assert "No ANTHROPIC_API_KEY is set: the built-in offline writer serves" in server.process.errors
         async with server.client(token) as server.http:
             topic_id = await server.topic("Tides", plan="## One", language="en")

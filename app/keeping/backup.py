@@ -49,6 +49,7 @@ def back_up(data_dir: Path, output: Path, told: Told) -> Contents:
       whatever is written or deleted meanwhile. A topic that is deleted after that moment is in it with all its files or
       not at all. A report whose file was lost before is named in `lost`.
     - A server that runs is never held up.
+    - No browser's session is in it: who restores it signs nobody in.
     - The archive is whole or not there, and its owner's alone.
 
     Raises KeepingFailed, or StartError for a database of a newer Longhand.
@@ -58,6 +59,7 @@ def back_up(data_dir: Path, output: Path, told: Told) -> Contents:
         with looking(data_dir / DATABASE) as db:
             copy_database(db, stage / DATABASE, told)
         with changing(stage / DATABASE) as copy:
+            soundness.drop_sessions(copy)
             gathered = gather(data_dir, stage, copy)
             counted = soundness.counts(copy)
         sha256, size = digest_of(stage / DATABASE)

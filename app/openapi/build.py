@@ -7,11 +7,12 @@ from typing import Any
 from starlette.routing import BaseRoute, Route
 
 from app import __version__
+from app.credentials import COOKIE
 from app.openapi import artifacts, generations, operations, topics
-from app.openapi.describe import EVENT_STREAM, JSON, Answer, Operation, Schema, headers
+from app.openapi.describe import CSRF_TOKEN, EVENT_STREAM, JSON, Answer, Operation, Schema, headers
 from app.openapi.failures import failures
 from app.openapi.schemas import Refs, schemas
-from app.routes.auth import LARGEST_ID
+from app.routes.auth import LARGEST_ID, SAFE_METHODS
 
 OPERATIONS: Mapping[str, Operation] = {
     **topics.OPERATIONS,
@@ -34,6 +35,17 @@ status, download it.
 Success is `{"data": …}`, an error a problem document whose `code` is what programs switch on. Times are RFC 3339 in \
 UTC. Every GET answers HEAD as well. Documents may gain members: ignore what you do not know."""
 
+SCHEMES: Schema = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "An access token."},
+    "cookieAuth": {
+        "type": "apiKey",
+        "in": "cookie",
+        "name": COOKIE,
+        "description": "The session of a browser, `__Host-longhand` under https. A call that changes something needs "
+        "`X-CSRF-Token` as well.",
+    },
+}
+
 ID: Schema = {"name": "id", "in": "path", "required": True, "schema": {"type": "integer", "minimum": 1}}
 ID["schema"]["maximum"] = LARGEST_ID
 
@@ -50,17 +62,23 @@ def description(routes: Sequence[BaseRoute], models: Sequence[str]) -> dict[str,
     for call, operation in told.items():
         method, path = call.split(" ")
         shared = {"parameters": [ID]} if "{id}" in path else {}
-        paths.setdefault(path, shared)[method.lower()] = _operation(operation, refs, with_id=bool(shared))
-    bearer = {"type": "http", "scheme": "bearer", "description": "An access token."}
+        paths.setdefault(path, shared)[method.lower()] = _operation(
+            operation, refs, with_id=bool(shared), changes=changes(method, operation)
+        )
     return {
         "openapi": "3.1.0",
         "info": {"title": "Longhand", "version": __version__, "description": INTRODUCTION},
         "servers": [{"url": "/"}],
         "tags": [{"name": tag} for tag in dict.fromkeys(operation.tag for operation in told.values())],
-        "security": [{"bearer": []}],
+        "security": [{"bearer": []}, {"cookieAuth": []}],
         "paths": paths,
-        "components": {"schemas": named, "securitySchemes": {"bearer": bearer}},
+        "components": {"schemas": named, "securitySchemes": SCHEMES},
     }
+
+
+def changes(method: str, operation: Operation) -> bool:
+    """Say whether a call needs more than a cookie: it changes something that belongs to somebody."""
+    return method not in SAFE_METHODS and not operation.public
 
 
 def calls(routes: Sequence[BaseRoute]) -> Iterator[str]:
@@ -71,14 +89,14 @@ def calls(routes: Sequence[BaseRoute]) -> Iterator[str]:
             yield from (f"{method} {route.path_format}" for method in sorted(route.methods or ()) if method != "HEAD")
 
 
-def _operation(operation: Operation, refs: Refs, *, with_id: bool) -> dict[str, Any]:
+def _operation(operation: Operation, refs: Refs, *, with_id: bool, changes: bool) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": operation.id,
         "tags": [operation.tag],
         "summary": operation.summary,
         "parameters": [
             {"name": taken.name, "in": taken.place, "description": taken.description, "schema": taken.schema}
-            for taken in operation.parameters
+            for taken in (*operation.parameters, *([CSRF_TOKEN] if changes else []))
         ],
     }
     if operation.description:
@@ -89,7 +107,7 @@ def _operation(operation: Operation, refs: Refs, *, with_id: bool) -> dict[str, 
     if operation.public:
         found["security"] = []
     answers = {str(answer.status): _answer(answer, refs) for answer in operation.answers}
-    return found | {"responses": answers | dict(failures(operation, refs, with_id=with_id))}
+    return found | {"responses": answers | dict(failures(operation, refs, with_id=with_id, changes=changes))}
 
 
 def _answer(answer: Answer, refs: Refs) -> dict[str, Any]:

@@ -100,3 +100,5 @@ def headers(always: Sequence[str] = (), sometimes: Sequence[str] = ()) -> dict[s
 
 
 IF_NONE_MATCH = header("If-None-Match", "The `ETag` that is known: where it still holds, the answer is a 304.")
+
+CSRF_TOKEN = header("X-CSRF-Token", "With a cookie: the csrf token of the page that asks. A bearer needs none.")

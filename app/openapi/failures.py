@@ -21,7 +21,7 @@ from app.errors import (
 from app.openapi import documents
 from app.openapi.describe import Operation, Schema, headers
 from app.openapi.schemas import Refs
-from app.refusals import HeadersTooLarge, RateLimited, TooManyConnections, UriTooLong, WrongHost
+from app.refusals import CsrfMissing, HeadersTooLarge, RateLimited, TooManyConnections, UriTooLong, WrongHost
 
 WITH_BODY = (MalformedJson, MalformedRequest, RequestTimeout, BodyTooLarge, UnsupportedMediaType, Invalid)
 WITH_TOKEN = (Unauthorized, DatabaseFailed)
@@ -35,12 +35,13 @@ EXTENSIONS: dict[type[Problem], list[str]] = {
 """The members that a problem has beside those that all of them have."""
 
 
-def problems_of(operation: Operation, *, with_id: bool) -> set[type[Problem]]:
+def problems_of(operation: Operation, *, with_id: bool, changes: bool) -> set[type[Problem]]:
     """Return every problem that a call can answer."""
     takes_query = any(parameter.place == "query" for parameter in operation.parameters)
     return {
         *operation.problems,
         *([NotFound] if with_id else []),
+        *([CsrfMissing] if changes else []),
         *([Invalid] if takes_query else []),
         *(WITH_BODY if operation.body else []),
         *([] if operation.public else WITH_TOKEN),
@@ -48,10 +49,12 @@ def problems_of(operation: Operation, *, with_id: bool) -> set[type[Problem]]:
     }
 
 
-def failures(operation: Operation, refs: Refs, *, with_id: bool) -> Iterator[tuple[str, Any]]:
+def failures(operation: Operation, refs: Refs, *, with_id: bool, changes: bool) -> Iterator[tuple[str, Any]]:
     """Give the answers of a call that are problems, by status."""
     by_status: dict[int, list[type[Problem]]] = {}
-    for kind in sorted(problems_of(operation, with_id=with_id), key=lambda kind: (kind.status, kind.code)):
+    for kind in sorted(
+        problems_of(operation, with_id=with_id, changes=changes), key=lambda kind: (kind.status, kind.code)
+    ):
         by_status.setdefault(kind.status, []).append(kind)
     for status, kinds in by_status.items():
         yield str(status), _failure(kinds, refs)

@@ -3,7 +3,7 @@
 from starlette.responses import RedirectResponse, Response
 
 from app.pages.look import THEMES
-from app.pages.visitor import form
+from app.pages.visitor import anybodys_form, local_path
 from app.routes.resource import Request, resource
 from app.words import LANGUAGES
 
@@ -12,20 +12,14 @@ YEAR = 365 * 24 * 3600
 
 async def choose(request: Request) -> Response:
     """Keep what was chosen, and go back to where it was."""
-    given = await form(request)
-    response = RedirectResponse(local(given.get("back", "/")), 303)
+    given = await anybodys_form(request)
+    response = RedirectResponse(local_path(given.get("back", "/")), 303)
     for name, known in (("lang", LANGUAGES), ("theme", THEMES)):
         if given.get(name) in known:
             response.set_cookie(
                 name, given[name], YEAR, secure=request.url.scheme == "https", httponly=True, samesite="lax"
             )
     return response
-
-
-def local(path: str) -> str:
-    """Return an address of this server; whatever leads elsewhere becomes `/`."""
-    plain = path.isprintable() and "\\" not in path
-    return path if plain and path.startswith("/") and not path.startswith("//") else "/"
 
 
 routes = [resource("/preferences", POST=choose)]

@@ -38,7 +38,7 @@ def stand(snapshot: Snapshot, t: Words, clock: str | None = None) -> Stand:
     generation = snapshot.generation
     long, short = _sentences(snapshot, name, t, clock)
     if generation and snapshot.status.unfinished and generation.attempt + generation.retries > 1:
-        long = f"{long} {t('attempt', attempt=generation.attempt + generation.retries)}".strip()
+        long += f" {t('attempt', attempt=generation.attempt + generation.retries)}"  # which keeps markup what it is
     return Stand(name, *SHAPES[name], long, short, _percent(snapshot))
 
 

@@ -4,7 +4,6 @@ import hashlib
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from markupsafe import escape
 from starlette.responses import RedirectResponse, Response
 
 from app.errors import Problem
@@ -65,7 +64,7 @@ def second_line(topic: Topic, snapshot: Snapshot, stands: Stand, t: Words) -> li
     """Return the parts of a row's second line: what is happening, or what became of it and when."""
     generation = snapshot.generation
     if generation is None:
-        return [escape(t("row_created")).format(when=when(t.language, topic.created_at))]
+        return [t("row_created", when=when(t.language, topic.created_at))]
     if snapshot.status is StatusName.QUEUED:
         return [t("row_queued")]
     if snapshot.status.unfinished:

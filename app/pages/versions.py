@@ -1,21 +1,15 @@
 """The reading view of one version of a report."""
 
-import logging
-from contextlib import suppress
-
 from starlette.responses import Response
 
-from app.errors import ArtifactLost, NotFound
-from app.models import Artifact
+from app.errors import NotFound
 from app.pages.show import page
-from app.pages.text import rendered
-from app.pages.topic import MOST_VERSIONS
+from app.pages.topic import MOST_VERSIONS, below_title
 from app.pages.visitor import visitor
 from app.queries import artifacts
 from app.routes.auth import LARGEST_ID, owned_topic
+from app.routes.blocks import reading
 from app.routes.resource import Request, resource
-
-log = logging.getLogger("longhand.artifacts")
 
 
 async def get_version(request: Request) -> Response:
@@ -27,17 +21,17 @@ async def get_version(request: Request) -> Response:
     if version is None:
         raise NotFound
     versions = await store.read(artifacts.list_artifacts, topic.id, None, MOST_VERSIONS)
-    text = await rendered(request, await _content(request, version), topic.language)
-    return page(request, "version.html", topic=topic, version=version, versions=versions, text=text, icon="check.svg")
-
-
-async def _content(request: Request, version: Artifact) -> str:
-    """Return the text of a version. Raises ArtifactLost, or NotFound when its topic was deleted meanwhile."""
-    with suppress(FileNotFoundError):
-        return (await request.state["files"].read(version.path)).decode()
-    await owned_topic(request)
-    log.error("The file of artifact=%s topic=%s is gone: %s", version.id, version.topic_id, version.path)
-    raise ArtifactLost
+    view = await reading(request, version)
+    return page(
+        request,
+        "version.html",
+        topic=topic,
+        version=version,
+        versions=versions,
+        view=view,
+        contents=below_title(view.contents),
+        icon="check.svg",
+    )
 
 
 routes = [resource("/topics/{id:id}/versions/{version:id}", GET=get_version)]

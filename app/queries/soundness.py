@@ -44,6 +44,12 @@ def counts(db: Database) -> dict[str, int]:
     return row
 
 
+def drop_sessions(db: Database) -> None:
+    """Delete all browser sessions: in a backup, so that none that was ended comes back with it."""
+    if db["sessions"].exists():  # not in a database of an older version
+        db.execute("DELETE FROM sessions")
+
+
 def unfinished(db: Database) -> dict[GenerationId, TopicId]:
     """Return the unfinished generations with their topics."""
     rows = db.query(f"SELECT id, topic_id FROM generations WHERE status IN {UNFINISHED} ORDER BY id")

@@ -1,21 +1,24 @@
 """The status of a topic: poll, conditional poll, long poll, history."""
 
 import re
+from contextlib import suppress
 from functools import partial
+from typing import Any
 
 from anyio import Event, move_on_after
 from starlette.responses import Response
 
-from app.access import Access
+from app.access import Lookup
 from app.again import Again, Reply, offer
-from app.errors import Invalid, NotFound
+from app.errors import DatabaseFailed, Invalid, NotFound
 from app.limiter import Limiter
 from app.models import TopicId, User
 from app.queries import generations
 from app.refusals import RateLimited
-from app.routes.auth import bearer, check_owner, current_user, owned_topic, owns, topic_id
+from app.routes.auth import carried_by, check_owner, current_user, lookup, owned_topic, owns, topic_id
 from app.routes.paging import page
 from app.routes.resource import Request, listing, resource, respond
+from app.routes.streams import TOKEN_SECONDS
 from app.snapshot import Snapshot
 from app.status import StatusMap
 
@@ -34,15 +37,18 @@ async def get_status(request: Request) -> Response:
         request.scope["held"] = True
         snapshot = await wait_for_change(request, user, snapshot, seconds)
     if not seconds:
-        state, token = request.state, bearer(request)
-        again = partial(look_again, state["access"], state["statuses"], token, snapshot.topic_id, known)
-        offer(request.scope, partial(counted, again, state["limiter"], hash(token)))
+        state, carried = request.state, carried_by(request)
+        access = lookup(state, carried)
+        again = partial(look_again, access, state["statuses"], carried.secret, snapshot.topic_id, known)
+        offer(request.scope, partial(counted, again, state["limiter"], hash(carried)))
     return respond(status_reply(snapshot, known))
 
 
-def look_again(access: Access, statuses: StatusMap, token: str, topic_id: TopicId, known: str | None) -> Reply | None:
+def look_again(
+    access: Lookup[Any], statuses: StatusMap, secret: str, topic_id: TopicId, known: str | None
+) -> Reply | None:
     """Answer a status once more; None where the store has to be asked, for the caller or for the status."""
-    user, snapshot = access.known(token), statuses.known(topic_id)
+    user, snapshot = access.known(secret), statuses.known(topic_id)
     if user is None or snapshot is None or not owns(user, snapshot.owner):
         return None
     return status_reply(snapshot, known)
@@ -88,7 +94,11 @@ async def look(request: Request, user: User, topic_id: TopicId) -> Snapshot:
 
 
 async def wait_for_change(request: Request, user: User, known: Snapshot, seconds: float) -> Snapshot:
-    """Hold the answer until the status is another one, the time is up or the server stops; costs nothing meanwhile."""
+    """Hold the answer until the status is another one, the time is up or the server stops; costs nothing meanwhile.
+
+    Who asks is looked up again as for a stream, so a token or a session that ends does not wait on. Raises
+    Unauthorized.
+    """
     statuses = request.state["statuses"]
     snapshot = known
     with move_on_after(seconds):
@@ -96,7 +106,10 @@ async def wait_for_change(request: Request, user: User, known: Snapshot, seconds
             change: Event = statuses.next_change(known.topic_id)  # taken before the look, so no change is missed
             snapshot = await look(request, user, known.topic_id)
             if snapshot.etag == known.etag:
-                await change.wait()
+                with move_on_after(TOKEN_SECONDS):
+                    await change.wait()
+                with suppress(DatabaseFailed):  # an outage ends nothing that waits
+                    user = await current_user(request, TOKEN_SECONDS)
     return snapshot
 
 

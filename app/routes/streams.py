@@ -14,7 +14,7 @@ from starlette.types import Message, Send
 from app.errors import DatabaseFailed, Invalid, Unauthorized
 from app.guard import GuardedTCPServer
 from app.models import User
-from app.routes.auth import bearer
+from app.routes.auth import carried_by, lookup
 from app.routes.body import pointer
 from app.routes.resource import Request
 from app.status import StatusMap
@@ -24,7 +24,8 @@ QUIET_SECONDS = 15.0
 """So long after the last byte a comment is sent, which keeps proxies awake."""
 
 TOKEN_SECONDS = 15.0
-"""How long a stream goes on without asking whether its reader's token still holds; it asks after a comment, too."""
+"""How long a stream goes on without asking whether its reader's token, or session, still holds; it asks after a
+comment, too."""
 
 OUTAGE_SECONDS = 1.0
 """How long a stream waits before it tries again to read a database that cannot be used."""
@@ -149,15 +150,17 @@ class Reader:
     """Who reads a stream."""
 
     def __init__(self, request: Request) -> None:
-        self._access = request.state["access"]
-        self._token = bearer(request)
+        carried = carried_by(request)
+        self._access = lookup(request.state, carried)
+        self._secret = carried.secret
 
     async def user(self) -> User | None:
-        """Return who reads; None when the token holds no longer."""
+        """Return who reads; None when the token, or the session, holds no longer."""
         try:
-            return await self._access.user(self._token, TOKEN_SECONDS)
+            user: User = await self._access.user(self._secret, TOKEN_SECONDS)
         except Unauthorized:
             return None
+        return user
 
 
 def stream(request: Request, events: AsyncGenerator[bytes, None]) -> Response:

@@ -129,9 +129,11 @@ def take(browser: Browser, url: str, found: Pages, folder: Path, look: tuple[int
         viewport={"width": width, "height": 800},
         locale="ko-KR" if language == "ko" else "en-GB",
         color_scheme="dark" if theme == "dark" else "light",
-        extra_http_headers={"Authorization": f"Bearer {ADMIN_TOKEN}"},
     )
     page = context.new_page()
+    page.goto(url + "/sign-in")
+    page.fill("#token", ADMIN_TOKEN)
+    page.press("#token", "Enter")
     for name, path in found.items():
         if re.search(only, name):
             page.goto(url + path)
@@ -145,11 +147,12 @@ def take(browser: Browser, url: str, found: Pages, folder: Path, look: tuple[int
 async def main(arguments: argparse.Namespace) -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
-        async with claude_server() as claude:
-            async with running(claude, settings_for(Path(directory) / "data", claude.url, claude_timeout=3600)) as service:
-                found = await prepare(service, claude)
-                take_all = partial(shoot, everything=arguments.all)
-                await trio.to_thread.run_sync(take_all, service.url, found, arguments.folder, arguments.only)
+        async with claude_server() as claude, running(
+            claude, settings_for(Path(directory) / "data", claude.url, claude_timeout=3600)
+        ) as service:
+            found = await prepare(service, claude)
+            take_all = partial(shoot, everything=arguments.all)
+            await trio.to_thread.run_sync(take_all, service.url, found, arguments.folder, arguments.only)
 
 
 if __name__ == "__main__":

@@ -81,10 +81,18 @@ def test_every_call_has_a_name_of_its_own_and_a_summary() -> None:
 
 
 def test_a_token_is_needed_but_for_what_is_public() -> None:
-    assert DOCUMENT["security"] == [{"bearer": []}]
+    assert DOCUMENT["security"] == [{"bearer": []}, {"cookieAuth": []}]
+    assert set(DOCUMENT["components"]["securitySchemes"]) == {"bearer", "cookieAuth"}
     assert {call.split()[1] for call, operation in TOLD.items() if operation.get("security") == []} == PUBLIC
     for operation in TOLD.values():
         assert ("401" in operation["responses"]) == (operation.get("security") != [])
+
+
+def test_what_changes_something_needs_more_than_a_cookie() -> None:
+    for call, operation in TOLD.items():
+        changes = not call.startswith("GET ")
+        assert ("X-CSRF-Token" in {parameter["name"] for parameter in operation["parameters"]}) is changes, call
+        assert ("403" in operation["responses"]) is changes, call
 
 
 def test_every_answer_carries_a_request_id() -> None:
@@ -115,7 +123,24 @@ def test_what_a_call_takes_says_which_problems_it_answers() -> None:
     assert codes(start, "422") == ["idempotency_key_reused", "invalid_request"]
     assert codes(start, "503") == ["database", "queue_full", "shutting_down", "too_many_connections"]
     assert set(start["responses"]) == {
-        *["202", "400", "401", "404", "408", "409", "413", "414", "415", "421", "422", "429", "431", "500", "503"]
+        *[
+            "202",
+            "400",
+            "401",
+            "403",
+            "404",
+            "408",
+            "409",
+            "413",
+            "414",
+            "415",
+            "421",
+            "422",
+            "429",
+            "431",
+            "500",
+            "503",
+        ]
     }
     everywhere = {"414", "421", "429", "431", "500", "503"}
     assert set(TOLD["GET /api/topics/{id}"]["responses"]) == {"200", "401", "404"} | everywhere
@@ -129,7 +154,7 @@ def test_headers_that_matter_are_described() -> None:
     def answered(call: str, status: str) -> set[str]:
         return set(TOLD[call]["responses"][status]["headers"]) - {"X-Request-ID"}
 
-    assert taken("POST /api/topics/{id}/generate") == {"Idempotency-Key"}
+    assert taken("POST /api/topics/{id}/generate") == {"Idempotency-Key", "X-CSRF-Token"}
     assert taken("GET /api/topics/{id}/status") == {"wait", "Prefer", "If-None-Match"}
     assert taken("GET /api/topics/{id}/status/stream") == {"text", "html", "ping", "Last-Event-ID", "starting_after"}
     assert taken("GET /api/artifacts/{id}/download") == {"format", "If-None-Match", "Range", "If-Range"}
