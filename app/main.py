@@ -14,7 +14,8 @@ from app.edge import layers
 from app.errors import Problem, SettingsError
 from app.logs import open_logs
 from app.openapi import serve
-from app.pages import account, admin, confirm, health, preferences, show, signin, static, writing
+from app.pages import account, admin, confirm, health, preferences, show, signin, static, versions, writing
+from app.pages import topics as topic_pages
 from app.pages.faults import fault_page
 from app.pages.visitor import SignInNeeded, on_sign_in_needed
 from app.problems import on_http_exception, on_os_error, on_problem
@@ -59,8 +60,10 @@ def create_app(
             *generations.routes,
             *artifacts.routes,
             *serve.routes(),
+            *topic_pages.routes,
             *writing.routes,
             *confirm.routes,
+            *versions.routes,
             *signin.routes,
             *account.routes,
             *admin.routes,

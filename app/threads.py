@@ -52,13 +52,13 @@ class Threads:
         """Run a blocking call on files in a thread."""
         return await to_thread.run_sync(function, *args, limiter=self._files)
 
-    async def hash(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
-        """Run a call that hashes a password in a thread."""
-        return await to_thread.run_sync(function, *args, limiter=self._hash)
-
     async def render(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
         """Run a call that computes for long in a thread; two at once would take no less time."""
         return await to_thread.run_sync(function, *args, limiter=self._render)
+
+    async def hash(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run a call that hashes a password in a thread."""
+        return await to_thread.run_sync(function, *args, limiter=self._hash)
 
     async def leave(self, function: Callable[[], object], seconds: float) -> None:
         """Run a blocking call, beside the lanes, for so many seconds; then it goes on by itself, unheard."""

@@ -30,6 +30,7 @@ from app.models import (
     Mode,
     Order,
     SavedFile,
+    SessionId,
     StatusName,
     TokenId,
     Tokens,
@@ -37,7 +38,7 @@ from app.models import (
     UserId,
     later,
 )
-from app.queries import acceptance, artifacts, generations, texts, topics, usage, users
+from app.queries import acceptance, artifacts, generations, sessions, texts, topics, usage, users, writing
 from app.queries.acceptance import KEY_LIFETIME, Accepted, Key
 from app.queries.artifacts import Version
 from app.queries.texts import KeptStrand, Piece
@@ -1023,6 +1024,23 @@ QUERIES: dict[str, Callable[[Database], object]] = {
     "list_artifacts": lambda db: artifacts.list_artifacts(db, TopicId(1), None, 20),
     "list_artifacts before": lambda db: artifacts.list_artifacts(db, TopicId(1), 9, 20),
     "artifact": lambda db: artifacts.artifact(db, ArtifactId(1)),
+    "user_of_session": lambda db: sessions.user_of_session(db, "0" * 64),
+    "list_sessions": lambda db: sessions.list_sessions(db, None, None),
+    "list_sessions of a user": lambda db: sessions.list_sessions(db, UserId(1), 9),
+    "open_with_token": lambda db: sessions.open_with_token(db, "x", "y", ""),
+    "open_with_password": lambda db: sessions.open_with_password(db, UserId(1), "a hash", "y", ""),
+    "end_oldest": lambda db: sessions._end_oldest(db, 1),
+    "end_session": lambda db: sessions.end_session(db, SessionId(1), UserId(1)),
+    "end_by_secret": lambda db: sessions.end_by_secret(db, "x"),
+    "change_password": lambda db: sessions.change_password(db, UserId(1), None),
+    "note_use": lambda db: sessions.note_use(db, SessionId(1)),
+    "list_users": lambda db: users.list_users(db, 9, 20),
+    "newest_tokens": lambda db: users.newest_tokens(db, 9, 20),
+    "tokens_of": lambda db: users.tokens_of(db, UserId(1)),
+    "token": lambda db: users.token(db, TokenId(1)),
+    "revoke_token": lambda db: users.revoke_token(db, TokenId(1), UserId(1)),
+    "password_of": lambda db: users.password_of(db, "kim"),
+    "being_written": lambda db: writing.being_written(db, None, 20),
     "user_of_token": lambda db: users.user_of_token(db, "0" * 64),
 }
 

@@ -8,6 +8,7 @@ from html import unescape
 import httpx2
 import trio
 
+from app.credentials import csrf_of
 from app.directory import DATABASE
 from app.passwords import hashed
 from app.queries import users
@@ -83,3 +84,15 @@ async def set_password(service: Service, name: str, password: str) -> None:
             db.close()
 
     await trio.to_thread.run_sync(change)
+
+
+async def session_of(service: Service, token: str) -> str:
+    """Sign in with an access token, and return the secret of the session."""
+    async with browsing(service, signed_in=token) as browser:
+        assert browser.secret is not None
+        return browser.secret
+
+
+def cookie_client(service: Service, secret: str) -> httpx2.AsyncClient:
+    """Make a client that asks as a script of a page does: with the cookie, and the token of the page."""
+    return http_client({"Cookie": f"longhand={secret}", "X-CSRF-Token": csrf_of(secret)}, service.url)

@@ -130,10 +130,10 @@ async def _signed_in(request: Request) -> tuple[Credential, SignedIn]:
 async def _checked(request: Request, carried: Credential) -> Form:
     header = request.headers.get("x-csrf-token")
     if header is not None:
-        check_csrf(carried, header)
+        check_csrf(request, carried, header)
         return await fields(request)
     sent = await fields(request)
-    check_csrf(carried, sent.get("csrf"))
+    check_csrf(request, carried, sent.get("csrf"))
     return sent
 
 

@@ -16,6 +16,9 @@ from app.state import State
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 """What changes nothing, and needs no more than a cookie."""
 
+CSRF_CHECKED = "longhand.csrf_checked"
+"""Stands in the scope of a request that a page of ours has sent."""
+
 LARGEST_ID = 2**63 - 1
 """SQLite's largest integer; a larger id in a path names nothing."""
 
@@ -27,8 +30,8 @@ async def current_user(request: Request, memory: float = MEMORY_SECONDS) -> User
     """
     carried = carried_by(request)
     user = await known_user(request, carried, memory)
-    if carried.is_session and request.method not in SAFE_METHODS:
-        check_csrf(carried, request.headers.get("x-csrf-token"))
+    if carried.is_session and request.method not in SAFE_METHODS and CSRF_CHECKED not in request.scope:
+        check_csrf(request, carried, request.headers.get("x-csrf-token"))
     return user
 
 
@@ -55,10 +58,11 @@ def lookup(state: State, carried: Credential) -> Lookup[Any]:
     return state["sessions"] if carried.is_session else state["access"]
 
 
-def check_csrf(carried: Credential, given: str | None) -> None:
+def check_csrf(request: Request, carried: Credential, given: str | None) -> None:
     """Raises CsrfMissing where a page's token does not come with its session: somebody else may ask for this."""
     if not same(given, csrf_of(carried.secret)):
         raise CsrfMissing
+    request.scope[CSRF_CHECKED] = True
 
 
 async def _looked_up(request: Request, carried: Credential, memory: float) -> User:

@@ -150,9 +150,9 @@ class TopicSource:
 
 
 async def followed(request: Request, user: User, topic_id: TopicId, mark: Position, *, with_text: bool) -> Snapshot:
-    """Return the status of the generation that a reader is in, or else of the newest. Raises NotFound."""
+    """Return the status of the generation that a reader is in the middle of, or of the newest. Raises NotFound."""
     newest = await look(request, user, topic_id)
-    if newest.generation is None or mark.generation_id in {0, newest.generation.id}:
+    if newest.generation is None or mark.done or mark.generation_id in {0, newest.generation.id}:
         return newest
     store = request.state["store"]
     earlier = await store.read(generations.generation_of_topic, topic_id, mark.generation_id)

@@ -30,9 +30,9 @@ class Spawned(trio.abc.Instrument):
 class Poller:
     """Sends the same bytes on one connection, again and again."""
 
-    def __init__(self, stream: trio.SocketStream, topic_id: int, token: str, more: str) -> None:
+    def __init__(self, stream: trio.SocketStream, topic_id: int, who: str, more: str) -> None:
         self._stream = stream
-        head = f"GET /api/topics/{topic_id}/status HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {token}\r\n"
+        head = f"GET /api/topics/{topic_id}/status HTTP/1.1\r\nHost: here\r\n{who}\r\n"
         self._request = f"{head}{more}\r\n"
 
     async def poll(self) -> tuple[bytes, bytes]:
@@ -65,9 +65,13 @@ class Poller:
 
 
 @asynccontextmanager
-async def polling(service: Service, topic_id: int, token: str = ADMIN_TOKEN, more: str = "") -> AsyncIterator[Poller]:
+async def polling(
+    service: Service, topic_id: int, token: str = ADMIN_TOKEN, more: str = "", secret: str | None = None
+) -> AsyncIterator[Poller]:
+    """Open a connection, with a token, or with the secret of a session."""
+    who = f"Cookie: theme=dark; longhand={secret}" if secret else f"Authorization: Bearer {token}"
     async with await connect(service) as stream:
-        yield Poller(stream, topic_id, token, more)
+        yield Poller(stream, topic_id, who, more)
 
 
 async def held_topic(service: Service) -> int:

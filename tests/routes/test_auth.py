@@ -4,16 +4,20 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx2
+import pytest
 import trio
 from starlette.routing import Route
 
 from app.access import MEMORY_SECONDS
 from app.main import create_app
 from app.models import later
+from app.openapi.build import API, PARTS
+from app.queries.users import digest
 from tests.claude import Script
 from tests.conftest import Start
 from tests.routes.client import add_token, problem
 from tests.service import ADMIN_TOKEN, Service
+from tests.visiting import cookie_client, session_of
 
 PUBLIC = {"/healthz", "/readyz", "/openapi.json", "/docs"}
 BEYOND = 2**62
@@ -28,7 +32,20 @@ REVOKE = "UPDATE tokens SET revoked_at = '2026-01-01T00:00:00.000Z' WHERE label 
 
 
 def every_call(service: Service) -> Iterator[tuple[str, str]]:
-    """Yield each method and path of the app; a route that is added later comes along."""
+    """Yield each method and path of the API; a route that is added later comes along."""
+    return ((method, path) for method, path in every_route(service) if is_api(path))
+
+
+def every_page(service: Service) -> Iterator[tuple[str, str]]:
+    """Yield each method and path of the pages."""
+    return ((method, path) for method, path in every_route(service) if not is_api(path))
+
+
+def is_api(path: str) -> bool:
+    return API.fullmatch(path) is not None or path.startswith(PARTS)
+
+
+def every_route(service: Service) -> Iterator[tuple[str, str]]:
     for route in create_app(service.settings, None).routes:
         assert isinstance(route, Route)
         for method in sorted(route.methods or ()):
@@ -100,6 +117,50 @@ async def check_tokens(service: Service) -> None:
     assert taken == dict.fromkeys((None, "wrong", revoked, expired), public) | {valid: everywhere}
 
 
+async def sessions_that_do_not_hold(service: Service) -> dict[str, str]:
+    """Return secrets of sessions by why they do not hold; most of them did."""
+    whys = ("signed out", "idle", "expired", "token revoked", "token expired")
+    tokens = {why: await add_token(service, why.replace(" ", "-")) for why in whys}
+    found = {why: await session_of(service, token) for why, token in tokens.items()}
+    past = "'2026-01-01T00:00:00.000Z' WHERE sha256 = :sha256"
+    for column, why in (("ended_at", "signed out"), ("seen_at", "idle"), ("expires_at", "expired")):
+        await service.rows(f"UPDATE sessions SET {column} = {past}", sha256=digest(found[why]))
+    for column, why in (("revoked_at", "token revoked"), ("expires_at", "token expired")):
+        await service.rows(f"UPDATE tokens SET {column} = {past}", sha256=digest(tokens[why]))
+    return found | {"unknown": "lh_" + "x" * 43, "no secret at all": "wrong", "an access token": ADMIN_TOKEN}
+
+
+async def test_every_route_but_those_for_everybody_needs_a_session_that_holds(start: Start) -> None:
+    async with start(trusted_proxies="127.0.0.1") as service:
+        await service.topic()
+        for number, (why, secret) in enumerate((await sessions_that_do_not_hold(service)).items()):
+            taken = await routes_taken(service, secret, f"10.{number}.0")
+            assert taken == {path for _, path in every_route(service) if is_public(path)}, why
+        taken = await routes_taken(service, await session_of(service, ADMIN_TOKEN), "10.100.0")
+        assert taken == {path for _, path in every_route(service)}
+
+
+async def routes_taken(service: Service, secret: str, network: str) -> set[str]:
+    """Ask each route by a session, each time from another address, and return those that took it."""
+    taken: set[str] = set()
+    async with cookie_client(service, secret) as client:
+        for number, (method, path) in enumerate(every_route(service)):
+            if path == "/sign-out":
+                continue  # takes whoever comes, and leads to the same page
+            address = path.format(id=BEYOND, version=1, file="app.css")
+            answer = await ask(client, method, address, headers={"X-Forwarded-For": f"{network}.{number}"})
+            if not (answer.status_code == 401 or answer.headers.get("location", "").startswith("/sign-in")):
+                taken.add(path)
+            elif answer.status_code == 303:
+                assert answer.headers["location"].startswith("/sign-in?next=")
+    return taken | {"/sign-out"}
+
+
+def is_public(path: str) -> bool:
+    shown = {"/sign-in", "/sign-out", "/preferences"}
+    return path in PUBLIC | shown or path.startswith((PARTS, "/static/"))
+
+
 async def test_a_token_is_asked_for_before_anything_else_is_looked_at(service: Service) -> None:
     async with service.client(None) as nobody:
         answers = [
@@ -113,24 +174,54 @@ async def test_a_token_is_asked_for_before_anything_else_is_looked_at(service: S
         problem(answer, 401, "unauthorized")
 
 
+@pytest.mark.parametrize("by", ["token", "session"])
 async def test_what_belongs_to_somebody_else_answers_on_every_route_as_what_does_not_exist(
-    service: Service, other: httpx2.AsyncClient
+    service: Service, by: str
 ) -> None:
+    await session_of(service, ADMIN_TOKEN)  # token 1 and session 1 are the admin's
+    token = await add_token(service, "other")
+    if by == "token":
+        async with service.client(token) as other:
+            await check_others(service, other, [*every_call(service)])
+    else:
+        async with cookie_client(service, await session_of(service, token)) as other:
+            await check_others(service, other, [call for call in every_route(service) if "{file}" not in call[1]])
+
+
+def ids_in(path: str, artifact_id: int, topics: list[int]) -> list[int]:
+    """Return the ids of what is the admin's, for a path."""
+    if path.startswith("/api/artifacts/"):
+        return [artifact_id]
+    return [1] if path.startswith(("/account/", "/admin/")) else topics
+
+
+async def check_others(service: Service, other: httpx2.AsyncClient, calls: list[tuple[str, str]]) -> None:
+    """Ask each route for what is somebody else's."""
     written, being_written = await service.topic("Written"), await service.topic("Being written")
     await service.generate(written)
     artifact_id = (await service.ended(written))["artifact_id"]
     service.claude.default = Script(hold=trio.Event())
     await service.generate(being_written)
 
-    for method, path in every_call(service):
-        for theirs in [artifact_id] if path.startswith("/api/artifacts/") else [written, being_written]:
-            good = await ask(other, method, path.format(id=theirs))
-            bad = await ask(other, method, path.format(id=theirs) + BAD_QUERY, **BAD)
-            if "{" in path:
-                assert good.status_code == 404, (method, path)
-                assert unlike(good) == unlike(await ask(other, method, path.format(id=BEYOND)))
-                assert unlike(bad) == unlike(await ask(other, method, path.format(id=BEYOND) + BAD_QUERY, **BAD))
+    for method, path in calls:
+        if "{" not in path or (method == "POST" and not is_api(path)):  # forms are looked at below
+            continue
+        for theirs in ids_in(path, artifact_id, [written, being_written]):
+            here, beyond = (path.format(id=number, version=1) for number in (theirs, BEYOND))
+            good, bad = await ask(other, method, here), await ask(other, method, here + BAD_QUERY, **BAD)
+            assert good.status_code == 404, (method, path)
+            assert unlike(good) == unlike(await ask(other, method, beyond))
+            assert unlike(bad) == unlike(await ask(other, method, beyond + BAD_QUERY, **BAD))
+    for method, path in calls:
+        if "{" in path and method == "POST" and not is_api(path):
+            (theirs, *_) = ids_in(path, artifact_id, [being_written])
+            form = {"data": {"topic": "Mine now", "language": "ko", "seen": ""}}
+            answer = await ask(other, method, path.format(id=theirs), **form)
+            assert answer.status_code == 404, (method, path)
+            assert unlike(answer) == unlike(await ask(other, method, path.format(id=BEYOND), **form))
 
+    assert {row["revoked_at"] for row in await service.rows("SELECT revoked_at FROM tokens")} == {None}
+    assert {row["ended_at"] for row in await service.rows("SELECT ended_at FROM sessions")} == {None}
     assert (await service.status(being_written))["status"] == "generating"
     assert (await service.http.get(f"/api/artifacts/{artifact_id}/download")).status_code == 200
 
