@@ -52,7 +52,7 @@ WORDS = {
     "versions": ("버전", "Versions"),
     "versions_count": ("버전 ({count})", "Versions ({count})"),
     "version_line": ("버전 {version}", "Version {version}"),
-    "version_of": ("버전 {count}개 중 {version}", "version {version} of {count}"),
+    "version_of": ("전체 {count}개 중 버전 {version}", "version {version} of {count}"),
     "version_partial": ("미완성", "unfinished"),
     "version_older": (
         "이전 버전을 보고 있어요.",

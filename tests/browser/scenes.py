@@ -54,8 +54,8 @@ WORDS = {
     "en": ("Regional gaps in EV charging, with-a-name-that-is-long-and-does-not-break-anywhere", "## Section 1\n\n## Section 2"),
 }  # fmt: skip
 
-ROOM = {"LONGHAND_MAX_CONCURRENT": "3"}
-"""Settings under which the fourth generation at once is queued."""
+ROOM = {"LONGHAND_MAX_CONCURRENT": "2"}
+"""Settings under which the third generation at once is queued."""
 
 
 def scenes(home: House, writer: Author, language: str) -> dict[str, int]:
@@ -76,14 +76,20 @@ def scenes(home: House, writer: Author, language: str) -> dict[str, int]:
     found["failed"] = ended("failed", Script.error(401, "authentication_error", "no"))
     found["refused"] = ended("refused", Script.refusal())
     found["cancelled"] = cancelled(home, writer, topic("cancelled"))
-    writer.script(Script.error(529, "overloaded_error", "Overloaded", retry_after=300))
-    found["waiting"] = begun(home, topic("waiting"), "waiting")
     writer.script(Script(thinking=3, hold=trio.Event()))
     found["thinking"] = begun(home, topic("thinking"), "thinking")
     writer.gated(SAMPLE, "| 부산")
     found["writing"] = begun(home, topic("writing"), "writing")
     found["queued"] = begun(home, topic("queued"), "queued")
     return found
+
+
+def turn(home: House, writer: Author, found: dict[str, int]) -> int:
+    """Let what is queued begin, and wait for Claude; return its topic."""
+    writer.script(Script.error(529, "overloaded_error", "Overloaded", retry_after=300))
+    home.post(f"/api/topics/{found['writing']}/cancel")
+    home.wait_for(found["queued"], lambda status: status["phase"] == "waiting")
+    return found["queued"]
 
 
 def begun(home: House, topic_id: int, phase: str) -> int:
