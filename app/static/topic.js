@@ -111,8 +111,8 @@ function bar(percent = document.querySelector("#bar .fill")?.dataset.percent) {
 function facts() {
   const { input_tokens: input, output_tokens: output } = status.usage, tokens = (input ?? 0) + (output ?? 0);
   const fact = (name) => document.querySelector(`#facts .${name}`);
-  write(fact("characters"), t("facts_characters", { characters: status.characters }));
-  write(fact("tokens"), tokens ? t("facts_tokens", { tokens }) : t("facts_tokens_unknown"));
+  const told = [t("facts_characters", { characters: status.characters }), tokens ? t("facts_tokens", { tokens }) : t("facts_tokens_unknown")];
+  write(fact("told"), status.characters || tokens ? told.join(t("join")) : "");
   const quiet = Math.floor((Date.now() - textAt) / 1000 / QUIET) * QUIET;
   write(fact("since"), quiet && status.phase === "writing" ? t("last_text", { seconds: quiet }) : "");
 }
@@ -167,17 +167,19 @@ function adopt(page, anew) {
   anew ||= fresh.dataset.generation !== data.generation;
   const seen = [...document.querySelectorAll("#report > .block")].find((block) => block.getBoundingClientRect().bottom > 0);
   const top = seen?.getBoundingClientRect().top;
+  const full = fresh.dataset.status === "completed" && was === "1" && $("bar");
   const regions = ["strip", "rail", "card", "below"];
   if (regions.every((id) => $(id) && fresh.querySelector(`#${id}`)) && $("report") && fresh.querySelector("#report")) {
     if (!live || anew) report($("report"), fresh.querySelector("#report"));
     regions.forEach((id) => swap($(id), fresh.querySelector(`#${id}`)));
   } else main.replaceChildren(...fresh.childNodes);
-  for (const { name, value } of fresh.attributes) main.setAttribute(name, value);
+  for (const { name, value } of fresh.attributes) if (!full || name !== "class") main.setAttribute(name, value);
+  if (full && !$("bar")) $("line").before(full);
   document.title = page.title;
   const icon = "link[rel=icon]";
   document.querySelector(icon).href = page.querySelector(icon).getAttribute("href");
   dress(main);
-  bar();
+  bar(full ? 100 : undefined);
   tellLine();
   hold(held);
   settled(live);
