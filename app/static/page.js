@@ -54,10 +54,12 @@ export async function load(address, options = {}) {
   return { page, address: answer.url, ok: answer.ok, status: answer.status };
 }
 
+const target = (form, submitter) => submitter?.getAttribute("formaction") ?? form.getAttribute("action");
+
 function send(form, submitter) {
   const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
   const body = new URLSearchParams(new FormData(form, submitter));
-  return load(submitter?.formAction || form.action, { method: "POST", body, headers: { "X-CSRF-Token": csrf } });
+  return load(target(form, submitter), { method: "POST", body, headers: { "X-CSRF-Token": csrf } });
 }
 
 /** Put what a form led to on the page: its own new state in place, another page by going there. */
@@ -109,7 +111,7 @@ async function ask(link) {
   dress(dialog);
   dialog.addEventListener("close", () => {
     dialog.remove();
-    if (!dialog.returnValue && link.isConnected) link.focus();
+    if (!dialog.returnValue) (link.isConnected ? link : $("state"))?.focus();
   });
   dialog.showModal();
   dialog.querySelector("[data-close]")?.focus();
@@ -142,7 +144,8 @@ document.addEventListener("submit", (event) => {
   const form = event.target;
   if (form.dataset.sent) return event.preventDefault();
   if (form.method === "post") form.dataset.sent = "1";
-  const does = form.closest("dialog") ? confirm : "stay" in form.dataset && !event.submitter?.formAction.endsWith("/write") && keep;
+  const stays = "stay" in form.dataset && !target(form, event.submitter).endsWith("/write");
+  const does = form.closest("dialog") ? confirm : stays && keep;
   if (!does) return;
   event.preventDefault();
   does(form, event.submitter);
