@@ -1,14 +1,15 @@
 """The list of topics, and the form of a new one, as a browser without scripts uses them."""
 
 import re
+from pathlib import Path
 
 import pytest
 import trio
 
+from app.settings import load_settings
 from tests.claude import FakeClaude, Script
-from tests.conftest import Start
 from tests.pages.markup import Element, button, fields, parse, press
-from tests.service import ADMIN_TOKEN, Service, locked_database
+from tests.service import ADMIN_TOKEN, Service, locked_database, running
 from tests.visiting import Browser, browsing
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> '\"&amp; {{ 7 * 7 }}"
@@ -255,11 +256,17 @@ async def test_what_cannot_be_saved_now_is_said_beside_the_button_and_stays(serv
     assert document.one("input", id="topic")["value"] == "A topic"
 
 
-async def test_the_page_says_that_the_built_in_writer_serves(start: Start) -> None:
-    async with start() as service:
-        offline = service.settings.model_copy(update={"api_key": None, "base_url": None})
+async def test_the_page_says_that_the_built_in_writer_serves(claude: FakeClaude, tmp_path: Path) -> None:
+    offline = load_settings({"LONGHAND_DATA_DIR": str(tmp_path / "data"), "LONGHAND_ADMIN_TOKEN": ADMIN_TOKEN})
 
-    assert offline.offline
+    async with running(claude, offline) as service, browsing(service, signed_in=ADMIN_TOKEN) as browser:
+        told = parse(await browser.get("/")).one("p", class_="notice").text
+
+    assert told == "No API key is set; the built-in writer makes practice drafts."
+
+
+async def test_with_a_key_it_says_nothing_of_that(browser: Browser) -> None:
+    assert parse(await browser.get("/")).all("p", class_="notice") == []
 
 
 async def test_a_list_of_long_rows_stays_within_its_weight(service: Service, browser: Browser, korean: Browser) -> None:
