@@ -61,7 +61,9 @@ async def failed(
     """Add a topic whose report has failed with a code."""
     topic_id = await service.topic("A topic", plan=PLAN)
     claude.script(Script(hold=trio.Event(), hold_at=0))
+    claude.returned = len(claude.calls)
     await service.generate(topic_id)
+    await claude.next_call()
     await service.http.post(f"/api/topics/{topic_id}/cancel", json={})
     await service.rows(
         "UPDATE generations SET status = 'failed', error_code = :code, error_message = 'The raw <message>',"
