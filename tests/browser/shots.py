@@ -147,9 +147,10 @@ def take(browser: Browser, url: str, found: Pages, folder: Path, look: tuple[int
 async def main(arguments: argparse.Namespace) -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as directory:
-        async with claude_server() as claude, running(
-            claude, settings_for(Path(directory) / "data", claude.url, claude_timeout=3600)
-        ) as service:
+        async with (
+            claude_server() as claude,
+            running(claude, settings_for(Path(directory) / "data", claude.url, claude_timeout=3600)) as service,
+        ):
             found = await prepare(service, claude)
             take_all = partial(shoot, everything=arguments.all)
             await trio.to_thread.run_sync(take_all, service.url, found, arguments.folder, arguments.only)
