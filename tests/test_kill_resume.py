@@ -24,10 +24,10 @@ MODES = ("single", "sections")
 SECTIONS = 6
 
 PIECE = 20
-PACE_SECONDS = 0.02
+PACE_SECONDS = 0.04
 CHECKPOINT_SECONDS = 0.05
-"""A report takes some two seconds, of which a fortieth may be lost at a kill: as with one of a minute and a half, which
-is short, and a checkpoint every two seconds."""
+"""A report takes some four seconds, of which an eightieth may be lost at a kill: as with one of three minutes and a
+checkpoint every two seconds. On a machine that is busy with other tests a checkpoint is late by a part of a second."""
 
 
 @dataclass(eq=False)
