@@ -79,8 +79,6 @@ class _Lines:
         self.starts = [0, *(newline.end() for newline in NEWLINE.finditer(markdown))]
         if whole and self.starts[-1] < len(markdown):
             self.starts.append(len(markdown))
-        elif not whole and markdown.endswith("\r"):  # a newline may follow that belongs to it
-            self.starts.pop()
 
     def blocks(self, env: dict[str, Any]) -> list[Token]:
         """Return the first token of each block."""

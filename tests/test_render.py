@@ -213,6 +213,25 @@ def test_a_block_is_closed_when_nothing_can_change_it_any_more(text: str, more: 
     assert growing.tail == (text + more)[growing.end :]
 
 
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [("- 하나\n\n", "-"), ("- 하나\n\n", "- "), ("1. 하나\n\n", "2"), ("1. 하나\n\n", "2."), ("* 하나\n\n", "*")],
+)
+def test_a_list_stays_open_however_closely_one_looks_while_an_item_may_follow(text: str, more: str) -> None:
+    growing = Growing("ko")
+    growing.add(text + more)
+
+    assert growing.closed() == []
+
+
+def test_what_was_looked_at_in_vain_is_not_looked_at_again() -> None:
+    growing = Growing("ko")
+
+    assert growing.add("```\n코드\n\n글\n")
+    assert growing.closed() == []
+    assert [growing.add("글" * 10) for _ in range(20)][10:] == [False] * 10
+
+
 def test_blocks_from_an_offset_on_are_the_rest_of_them() -> None:
     text = "# 가\n\n나\n\n# 가\n\n다"
     found = blocks(text, "ko", whole=False)
