@@ -10,6 +10,10 @@ from app.markdown import PARSER
 
 NEWLINE = re.compile(r"\r\n?|\n")
 
+MAX_BLOCK = 50_000
+"""How many characters a block may have: it is parsed in one go, with up to a kilobyte of memory for each of them. A
+longer one is cut into several behind one of its lines."""
+
 COMPLETE_IN_A_LINE = frozenset({"heading_open", "hr"})
 """What a whole line is the end of. (A heading that is underlined is one when its second line is whole.)"""
 
@@ -25,20 +29,38 @@ class Span(NamedTuple):
     label: str | None
 
 
-def spans(markdown: str, env: dict[str, Any]) -> list[Span]:
-    """Return the blocks of a text, which tile it: white space belongs to the block before, definitions to the next.
-
-    `env` takes up its definitions.
-    """
-    lines = _Lines(markdown, whole=True)
-    found = [Span(lines.behind(token), _label(token)) for token in lines.blocks(env)]
-    if lines.starts[-1] > (found[-1].end if found else 0) and markdown.strip():
-        found.append(Span(lines.starts[-1], None))  # definitions alone
+def spans(markdown: str) -> list[Span]:
+    """Return the blocks of a text, which tile it: white space belongs to the block before, definitions to the next."""
+    found = closed_spans(markdown) if len(markdown) > MAX_BLOCK else []
+    begin = found[-1].end if found else 0
+    lines = _Lines(markdown[begin:], whole=True)
+    found += [Span(begin + lines.behind(token), _label(token)) for token in lines.blocks({})]
+    if (found[-1].end if found else 0) < len(markdown) and (found or markdown.strip(" \t\r\n")):
+        found.append(Span(len(markdown), None))  # definitions alone
     return found
 
 
 def closed_spans(markdown: str) -> list[Span]:
-    """Return those blocks of a text that no further text can change or lengthen."""
+    """Return those blocks of a text that no further text can change or lengthen; one that is too long is cut."""
+    found: list[Span] = []
+    begin = 0
+    while True:
+        window = markdown[begin : begin + MAX_BLOCK]
+        is_all = begin + len(window) == len(markdown)
+        closed = _closed(window) or ([] if is_all else [Span(window.rfind("\n") + 1 or len(window), None)])
+        found += [Span(begin + end, label) for end, label in closed]
+        if is_all:
+            return found
+        begin = found[-1].end
+
+
+def define(markdown: str, env: dict[str, Any]) -> None:
+    """Have `env` take up the definitions of a block."""
+    if "]:" in markdown:
+        _Lines(markdown, whole=True).blocks(env)
+
+
+def _closed(markdown: str) -> list[Span]:
     lines = _Lines(markdown, whole=False)
     blocks = lines.blocks({})
     if blocks and not lines.closes(blocks[-1]):
@@ -57,8 +79,6 @@ class _Lines:
         self.starts = [0, *(newline.end() for newline in NEWLINE.finditer(markdown))]
         if whole and self.starts[-1] < len(markdown):
             self.starts.append(len(markdown))
-        elif not whole and markdown.endswith("\r"):  # a newline may follow that belongs to it
-            self.starts.pop()
 
     def blocks(self, env: dict[str, Any]) -> list[Token]:
         """Return the first token of each block."""

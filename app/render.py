@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
-from app.boundaries import Span, closed_spans, spans
+from app.boundaries import MAX_BLOCK, Span, closed_spans, define, spans
 from app.footnotes import Notes
 from app.markdown import Heading, Page
 
@@ -67,6 +67,8 @@ class Growing:
         """Take in further text; whether `closed` may find something."""
         self.tail += piece
         self.length += len(piece)
+        if len(self.tail) > MAX_BLOCK:
+            return True
         if len(self.tail) > SMALL_TAIL and len(self.tail) - self._looked < len(self.tail) // 8:
             return False
         found = CLOSER.search(self.tail, self._searched)
@@ -80,7 +82,10 @@ class Growing:
 
     def finish(self) -> list[Block]:
         """Return what is left as blocks: no text will come any more."""
-        return self._render(spans(self.tail, {}))
+        left = spans(self.tail)
+        if self.tail and self.end and not left:  # white space behind a block that was cut
+            left = [Span(len(self.tail), None)]
+        return self._render(left)
 
     def _render(self, closed: list[Span]) -> list[Block]:
         found, begin = [], 0
@@ -109,9 +114,11 @@ def render(markdown: str, language: str) -> Rendered:
     Its blocks are those of `blocks`; where there is no footnote and no definition behind its use, they are the same.
     """
     page = Page(language)
-    found = spans(markdown, page.env)
+    found = spans(markdown)
     begins = [0, *(end for end, _ in found)]
     texts = [markdown[begin:end] for begin, end in pairwise(begins)]
+    for text in texts:
+        define(text, page.env)
     notes: dict[str, str] = {}
     for label, text in zip((label for _, label in found), texts, strict=True):
         if label is not None:

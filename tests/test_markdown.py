@@ -33,6 +33,7 @@ def inner(markdown: str) -> str:
         ("**增加了12%**的", "<strong>增加了12%</strong>的"),
         ("**굵게**. 그리고 **(다시)**", "<strong>굵게</strong>. 그리고 <strong>(다시)</strong>"),
         ("**전기차**는", "<strong>전기차</strong>는"),
+        ("3만*, 4만*", "3만*, 4만*"),
         ("a**(b)**c", "a**(b)**c"),
         ("_a_나", "_a_나"),
         ("3 * 4 * 5", "3 * 4 * 5"),
@@ -193,13 +194,14 @@ def test_too_many_brackets_are_shown_as_they_were_written() -> None:
 
 def test_a_table_is_not_filled_up_without_bounds() -> None:
     text = "|" + "a|" * 256 + "\n|" + "-|" * 256 + "\n" + "|x|\n" * 256
-    wide = "|" + "a|" * 100_000 + "\n|" + "-|" * 100_000 + "\n"
+    wide, too_wide = ("|" + "a|" * columns + "\n|" + "-|" * columns + "\n" for columns in (10_000, 100_000))
 
     assert render(text, "ko").html.count("<td") < 2 * len(text)
     assert render(text, "ko").html.count("x") > 256
-    assert render(wide, "ko").html.count("<th ") == 100_000
+    assert render(wide, "ko").html.count("<th ") == 10_000
+    assert len(render(too_wide, "ko").html) < 2 * len(too_wide)
 
 
-@pytest.mark.parametrize("text", ["> " * 100_000, "- " * 100_000, "1. " * 100_000, "[^a]: " * 100_000, "> - " * 50_000])
+@pytest.mark.parametrize("text", ["> " * 8000, "- " * 8000, "1. " * 8000, "[^a]: " * 8000, "> - " * 8000])
 def test_deep_nesting_ends_somewhere(text: str) -> None:
     assert len(render(text + "a", "ko").html) < 10_000

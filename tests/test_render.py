@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.render import Growing, blocks, render
+from app.render import Block, Growing, blocks, render
 
 ALLOWED = {
     "h2": {"id"}, "h3": {"id"}, "h4": {"id"}, "h5": {"id"}, "h6": {"id"}, "p": set(), "br": set(), "hr": set(),
@@ -49,6 +49,10 @@ CUTS = st.lists(st.integers(0, 10_000))
 def cut(text: str, places: list[int]) -> list[str]:
     ends = sorted({place % (len(text) + 1) for place in places} | {0, len(text)})
     return [text[begin:end] for begin, end in pairwise(ends)]
+
+
+def places_of(found: list[Block]) -> list[tuple[int, int]]:
+    return [(block.offset, block.end) for block in found]
 
 
 class Tree(HTMLParser):
@@ -95,6 +99,22 @@ def test_the_quick_look_leaves_nothing_out_and_gives_nothing_twice(text: str, pl
     assert found == blocks(text, "en", whole=True)
 
 
+@given(MARKDOWN | WITH_DEFINITIONS | REPORTS | st.text(), CUTS, st.integers(1, 30))
+def test_a_block_that_is_too_long_is_cut_alike_however_the_text_was(text: str, places: list[int], most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.boundaries.MAX_BLOCK", most)
+        patch.setattr("app.render.MAX_BLOCK", most)
+        growing, found = Growing("ko"), []
+        for piece in cut(text, places):
+            found += growing.closed() if growing.add(piece) else []
+
+            assert len(growing.tail) <= most
+        found += growing.finish()
+
+        assert found == blocks(text, "ko", whole=True)
+        assert places_of(found) == places_of(render(text, "ko").blocks)
+
+
 @given(MARKDOWN | WITH_DEFINITIONS | REPORTS | st.text())
 def test_blocks_tile_the_text(text: str) -> None:
     for found in (blocks(text, "ko", whole=True), render(text, "ko").blocks):
@@ -112,7 +132,7 @@ def test_a_report_without_definitions_is_rendered_alike_whole_and_as_it_grows(te
 def test_definitions_and_footnotes_change_what_blocks_hold_and_never_where_they_stand(text: str) -> None:
     as_it_grew, whole = blocks(text, "ko", whole=True), render(text, "ko").blocks
 
-    assert [(block.offset, block.end) for block in as_it_grew] == [(block.offset, block.end) for block in whole]
+    assert places_of(as_it_grew) == places_of(whole)
 
 
 @given(MARKDOWN | WITH_DEFINITIONS | REPORTS | st.text())
@@ -193,6 +213,25 @@ def test_a_block_is_closed_when_nothing_can_change_it_any_more(text: str, more: 
     assert growing.tail == (text + more)[growing.end :]
 
 
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [("- 하나\n\n", "-"), ("- 하나\n\n", "- "), ("1. 하나\n\n", "2"), ("1. 하나\n\n", "2."), ("* 하나\n\n", "*")],
+)
+def test_a_list_stays_open_however_closely_one_looks_while_an_item_may_follow(text: str, more: str) -> None:
+    growing = Growing("ko")
+    growing.add(text + more)
+
+    assert growing.closed() == []
+
+
+def test_what_was_looked_at_in_vain_is_not_looked_at_again() -> None:
+    growing = Growing("ko")
+
+    assert growing.add("```\n코드\n\n글\n")
+    assert growing.closed() == []
+    assert [growing.add("글" * 10) for _ in range(20)][10:] == [False] * 10
+
+
 def test_blocks_from_an_offset_on_are_the_rest_of_them() -> None:
     text = "# 가\n\n나\n\n# 가\n\n다"
     found = blocks(text, "ko", whole=False)
@@ -205,7 +244,7 @@ def test_a_long_open_block_is_looked_at_a_few_times_only() -> None:
     growing = Growing("ko")
 
     looks = 0
-    for number in range(20_000):
+    for number in range(5_000):
         if growing.add("글이 있다\n\n" if number else "```\n"):
             looks += 1
             assert growing.closed() == []

@@ -1,17 +1,26 @@
 """A report as blocks of HTML: as they are closed, in the event stream, and once, for a page's first paint."""
 
+import re
 from typing import Any
 
 import httpx2
 import pytest
 import trio
 
-from app.models import ArtifactId
+from app.access import Access
+from app.directory import DATABASE
+from app.metrics import Metrics
+from app.models import ArtifactId, TopicId
 from app.queries import artifacts
 from app.render import Block, blocks, render
+from app.renderings import Renderings
 from app.routes.blocks import reading
+from app.routes.events import NOWHERE, TopicSource
 from app.routes.resource import Request
+from app.routes.streams import events_of
 from app.state import State, open_state
+from app.status import StatusMap
+from app.threads import Threads
 from tests.claude import Fault, Script, continuing
 from tests.conftest import Start
 from tests.events import BlockReader, Event, block_reader, status_reader
@@ -19,7 +28,8 @@ from tests.exposition import scrape, value
 from tests.reports import plan, report, sentences, status_when, whole, writing
 from tests.routes.client import pointers, problem
 from tests.routes.streams import names
-from tests.service import Service, locked_database
+from tests.routes.test_events import ForgetfulStore
+from tests.service import ADMIN_TOKEN, Service
 
 PARTS = [
     "# 전기차 충전 📚", "## 요약", "충전기는 **12.4%**가 늘었고 **그린(Green)**은 줄었다.", "- 하나\n- 둘\n\n  더",
@@ -317,16 +327,47 @@ async def test_a_long_report_comes_in_blocks_without_holding_up_anybody(service:
     assert reader.text == text
 
 
-async def test_a_locked_database_loses_no_block(service: Service) -> None:
-    topic_id = await completed(service)
-    reader = block_reader(service, topic_id)
+async def test_a_database_that_cannot_be_used_for_a_while_costs_no_block(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.routes.streams.OUTAGE_SECONDS", 0.0)
+    async with start() as service:
+        topic_id = await completed(service)
+    threads = Threads(4)
+    store = ForgetfulStore(service.settings.data_dir / DATABASE, threads)
+    await threads.write(store.open)
+    headers = [(b"authorization", f"Bearer {ADMIN_TOKEN}".encode())]
+    state = {"store": store, "statuses": StatusMap(), "access": Access(store)}
+    state["renderings"] = Renderings(threads, Metrics())
+    request = Request({"type": "http", "headers": headers, "state": state})
 
-    async with locked_database(service.settings.data_dir), reader.connected():
-        await reader.sign()
+    found = []
+    source = TopicSource(request, TopicId(topic_id), NOWHERE, frozenset({"text", "html"}))
+    async for data in events_of(source, request.state["statuses"], frozenset(), b""):
+        store.outages = 4
+        found += re.findall(rb"^event: (\w+)", data, re.MULTILINE)
+    await store.close()
+
+    assert found == [b"status", b"text", *[b"block"] * len(ALL), b"done"]
+
+
+@pytest.mark.parametrize("query", ["html=1&text=1", "html=1"])
+async def test_who_was_in_a_text_that_went_on_is_taken_to_the_newest_and_its_first_block(
+    service: Service, query: str
+) -> None:
+    topic_id = await half_written(service, trio.Event())
+    await service.http.post(f"/api/topics/{topic_id}/cancel")
+    had, text = CLOSED[:2], HALF[:40] if "text" in query else ""
+    position = f"1-{len(text)}-{had[-1].end}"
+    reader = block_reader(service, topic_id, query, last_id=position, text=text, blocks=had, generation_id=1)
+    service.claude.default = continuing(TEXT)
+    await service.generate(topic_id, resume=True)
+    await service.ended(topic_id)
+
     await reader.visit()
 
+    assert reader.generation_id == 2
     assert reader.blocks == ALL
-    assert reader.text == TEXT
 
 
 # Once.
