@@ -178,12 +178,13 @@ async def test_health_tells_of_all_settings_and_shows_no_secret(start: Start) ->
     assert "Reports at once 0 100 0" in text_of(shown)
 
 
-def test_a_password_in_an_address_is_not_shown() -> None:
-    settings = load_settings({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:hidden@127.0.0.1:9"})
+def test_no_secret_and_no_password_in_an_address_is_shown() -> None:
+    given = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://user:hidden@127.0.0.1:9", "LONGHAND_ADMIN_TOKEN": ADMIN_TOKEN}
 
-    (line,) = [line for line in in_force(settings) if line.name == "OTEL_EXPORTER_OTLP_ENDPOINT"]
+    lines = {line.name: line for line in in_force(load_settings(given))}
 
-    assert (line.value, line.given) == ("http://…@127.0.0.1:9", True)
+    assert lines["OTEL_EXPORTER_OTLP_ENDPOINT"][1:] == ("http://…@127.0.0.1:9", False, True)
+    assert lines["LONGHAND_ADMIN_TOKEN"][1:] == ("", True, True)
 
 
 async def test_health_says_where_the_database_cannot_be_written(service: Service) -> None:
