@@ -14,12 +14,13 @@ from app.edge import layers
 from app.errors import Problem, SettingsError
 from app.logs import open_logs
 from app.openapi import serve
-from app.pages import account, admin, confirm, health, preferences, show, signin, static, writing
+from app.pages import account, admin, confirm, health, preferences, show, signin, static, versions, writing
+from app.pages import topics as topic_pages
 from app.pages.faults import fault_page
 from app.pages.visitor import SignInNeeded, on_sign_in_needed
 from app.problems import on_http_exception, on_os_error, on_problem
 from app.redact import Redactor
-from app.routes import artifacts, events, generations, news, operations, status, topics
+from app.routes import artifacts, blocks, events, generations, news, operations, status, topics
 from app.settings import Settings, load_settings
 from app.state import Announce, State, open_state
 
@@ -53,13 +54,16 @@ def create_app(
             *status.routes,  # first, as they are asked most: a path is compared with one route after the other
             *operations.routes,
             *events.routes,
+            *blocks.routes,
             *news.routes,
             *topics.routes,
             *generations.routes,
             *artifacts.routes,
             *serve.routes(),
+            *topic_pages.routes,
             *writing.routes,
             *confirm.routes,
+            *versions.routes,
             *signin.routes,
             *account.routes,
             *admin.routes,

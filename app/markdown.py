@@ -12,6 +12,7 @@ from typing import Any
 import nh3
 from markdown_it import MarkdownIt
 from markdown_it.common.utils import escapeHtml
+from markdown_it.rules_block import StateBlock, table
 from markdown_it.rules_core import StateCore
 from markdown_it.token import Token
 from markdown_it.utils import EnvType
@@ -25,12 +26,12 @@ OWN_LINK = re.compile(r"#fn(?:ref)?[0-9-]+")
 MAX_NESTING = 40
 """How deep lists and quotations may be nested, each of which counts once or twice; what is deeper is left out."""
 
-MAX_WORK, MAX_WORK_OF_A_TEXT = 20_000_000, 2_000_000
-"""How much work the marks of a report, and of one text in it, may take: a character for each mark before it is looked
-at. What would take more is shown as it was written; the largest real reports take a hundredth."""
+MAX_BRACKETS = 20_000
+"""How many `[` of a report are looked at, for each may begin a link and takes some 25 µs. A text with more is shown as
+it was written."""
 
-COSTLY = re.compile(r"[\[<]")
-"""The marks for which the parser may look through the rest of a text."""
+MAX_CELLS = 2
+"""How many cells a table may have for each of its characters: a short row is filled up to the length of the first."""
 
 HEADINGS = {f"h{level}": f"h{min(level + 1, 6)}" for level in range(1, 7)}
 SIDES = {f"text-align:{side}": side for side in ("left", "center", "right")}
@@ -69,13 +70,13 @@ class Heading:
 
 @dataclass(eq=False)
 class Page:
-    """What the blocks of a report have in common: definitions, ids that are taken, numbers, work done so far."""
+    """What the blocks of a report have in common: definitions, ids that are taken, numbers, brackets looked at."""
 
     language: str
     notes: Notes = field(default_factory=Notes)
     contents: list[Heading] = field(default_factory=list)
     env: dict[str, Any] = field(default_factory=dict)
-    work: int = 0
+    brackets: int = 0
     _ids: dict[str, int] = field(default_factory=dict)
     _numbers: dict[str, int] = field(default_factory=dict)
 
@@ -123,18 +124,30 @@ class _Parser(MarkdownIt):
         return bool(LINK.match(url))
 
 
+def _table(state: StateBlock, start: int, end: int, silent: bool) -> bool:  # noqa: FBT001 - the parser's interface
+    """Read a table, up to the row in which it would have too many cells."""
+    found = table(state, start, end, True)
+    if silent or not found:
+        return found
+    columns = state.src.count("|", state.bMarks[start], state.eMarks[start]) - 1
+    row = start + 2
+    while row < end and columns * (row - start) <= MAX_CELLS * (state.eMarks[row] - state.bMarks[start]):
+        row += 1
+    return table(state, start, row, False)
+
+
 def _inline(state: StateCore) -> None:
-    """Parse the texts, but for those that would take too much work."""
+    """Parse the texts, but for those with too many brackets."""
     page: Page = state.env["page"]
     for token in state.tokens:
         if token.type != "inline":
             continue
-        work = len(token.content) * len(COSTLY.findall(token.content))
+        brackets = token.content.count("[")
         token.children = []
-        if work > MAX_WORK_OF_A_TEXT or page.work + work > MAX_WORK:
+        if page.brackets + brackets > MAX_BRACKETS:
             token.children.append(text(token.content))
         else:
-            page.work += work
+            page.brackets += brackets
             state.md.inline.parse(token.content, state.md, state.env, token.children)
 
 
@@ -190,6 +203,7 @@ def _parser() -> MarkdownIt:
     parser.enable(["table", "strikethrough"])
     use_footnotes(parser)
     parser.inline.ruler.at("emphasis", emphasis)
+    parser.block.ruler.at("table", _table, {"alt": ["paragraph", "reference"]})
     parser.core.ruler.at("inline", _inline)
     for rule in (_images, nobreak, _structure):
         parser.core.ruler.push(rule.__name__, rule)

@@ -63,6 +63,9 @@ class Metrics:
             buckets=COMMIT_BUCKETS, registry=registry,
         )  # fmt: skip
         self.writes = Counter("longhand_writes", "Writes; those of one transaction count singly.", registry=registry)
+        self.blocks = Counter(
+            "longhand_blocks_rendered", "Blocks of growing reports that were rendered.", registry=registry
+        )
         self.readers = Gauge("longhand_event_stream_readers", "Open event streams.", registry=registry)
         self._requests = Histogram(
             "longhand_http_request_seconds", "How long requests took; held: on purpose, as a stream or a long poll.",

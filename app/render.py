@@ -4,17 +4,22 @@ A block is what stands at the top level of the Markdown: a heading, a paragraph,
 itself, in order, so that it comes out the same whether the report is there as a whole or still grows.
 """
 
+import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 from app.boundaries import Span, closed_spans, spans
 from app.footnotes import Notes
 from app.markdown import Heading, Page
 
-SHORT = 2000
-"""How much text may be rendered where it holds up others; what is longer goes into a thread."""
+CLOSER = re.compile(r"\n[ \t]*\r?\n(?:[^\s\d*+-]|[*+-]{1,2}[^\s*+-]|\d{1,9}[^\d\s.)]|\d{1,9}[.)]\S)")
+"""An empty line and a line that is no part of a list: a block may end there, and is worth a look."""
 
 SMALL_TAIL = 4096
-"""An open block that is longer is looked at again only when it has grown by a sixteenth."""
+"""An open block that is longer is looked at again only when it has grown by an eighth."""
+
+LOOKBACK = 64
+"""So far back the place where a block may end can begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,64 +51,55 @@ class Growing:
 
     Promises: a block is given once, rendered once, and the same however the text was cut. What a block refers to has
     to stand before its own end; a definition that comes later counts in `render` alone, which also numbers the
-    footnotes and lists them at the end. Work is bounded: an open block is not looked at more than some sixteen times.
+    footnotes and lists them at the end. An open block is looked at anew only where it may have ended, and a long one
+    only when it has grown by an eighth.
 
-    `length` is how much text it has, `end` where the last block that was given ends.
+    `length` is how much text it has, `end` where the last block that was given ends, `tail` the text behind that.
     """
 
     def __init__(self, language: str) -> None:
         self.length = self.end = 0
+        self.tail = ""
         self._page = Page(language)
-        self._tail = ""
-        self._looked = 0
-        self._decided = False
+        self._looked = self._searched = 0
 
-    @property
-    def tail(self) -> str:
-        """The text of the open block."""
-        return self._tail
-
-    def feed(self, piece: str) -> list[Block]:
-        """Take in further text, and return the blocks that it closes."""
-        self._tail += piece
+    def add(self, piece: str) -> bool:
+        """Take in further text; whether `closed` may find something."""
+        self.tail += piece
         self.length += len(piece)
-        if not self._may_close():
-            return []
-        found = self._render(closed_spans(self._tail))
-        self._looked = len(self._tail)
-        self._decided = len(self._tail) - self._tail.rfind("\n") > MARKER_CHARACTERS
-        return found
+        if len(self.tail) > SMALL_TAIL and len(self.tail) - self._looked < len(self.tail) // 8:
+            return False
+        found = CLOSER.search(self.tail, self._searched)
+        self._searched = max(len(self.tail) - LOOKBACK, found.start() + 1 if found else 0, 0)
+        return found is not None
+
+    def closed(self) -> list[Block]:
+        """Return the blocks that were closed since the last call."""
+        self._looked = len(self.tail)
+        return self._render(closed_spans(self.tail))
 
     def finish(self) -> list[Block]:
         """Return what is left as blocks: no text will come any more."""
-        return self._render(spans(self._tail, {}))
-
-    def _may_close(self) -> bool:
-        """Whether it is worth a look: a line has begun, and the open block has grown by enough."""
-        if len(self._tail) > SMALL_TAIL and len(self._tail) - self._looked < len(self._tail) // 16:
-            return False
-        return not self._decided or "\n" in self._tail[self._looked :] or "\r" in self._tail[self._looked :]
+        return self._render(spans(self.tail, {}))
 
     def _render(self, closed: list[Span]) -> list[Block]:
         found, begin = [], 0
         for end, _ in closed:
-            html = self._page.html(self._tail[begin:end])
+            html = self._page.html(self.tail[begin:end])
             found.append(Block(self.end, self.end + end - begin, html))
             self.end += end - begin
             begin = end
-        self._tail = self._tail[begin:]
+        if begin:
+            self.tail = self.tail[begin:]
+            self._looked = self._searched = 0
         return found
-
-
-MARKER_CHARACTERS = 12
-"""So much of a line tells whether it is an item of a list: nine digits, a mark and a space."""
 
 
 def blocks(markdown: str, language: str, *, start: int = 0, whole: bool) -> list[Block]:
     """Return the blocks of a report from an offset on; of one that is not `whole` only those that are closed."""
     growing = Growing(language)
-    found = growing.feed(markdown)
-    found += growing.finish() if whole else []
+    growing.add(markdown)
+    found = growing.finish() if whole else growing.closed()
     return [block for block in found if block.offset >= start]
 
 
@@ -114,15 +110,14 @@ def render(markdown: str, language: str) -> Rendered:
     """
     page = Page(language)
     found = spans(markdown, page.env)
-    texts = [markdown[begin:end] for begin, (end, _) in zip([0, *(end for end, _ in found)], found, strict=False)]
+    begins = [0, *(end for end, _ in found)]
+    texts = [markdown[begin:end] for begin, end in pairwise(begins)]
     notes: dict[str, str] = {}
-    for text, (_, label) in zip(texts, found, strict=True):
-        notes |= {label: text} if label is not None and label not in notes else {}
+    for label, text in zip((label for _, label in found), texts, strict=True):
+        if label is not None:
+            notes.setdefault(label, text)
     page.notes = Notes(notes)
     htmls = ["" if label is not None else page.html(text) for text, (_, label) in zip(texts, found, strict=True)]
     if notes:
         htmls[-1] += page.footnotes(notes)
-    begins = [0, *(end for end, _ in found)]
-    return Rendered(
-        [Block(begin, end, html) for begin, (end, _), html in zip(begins, found, htmls, strict=False)], page.contents
-    )
+    return Rendered([Block(*place, html) for place, html in zip(pairwise(begins), htmls, strict=True)], page.contents)

@@ -24,6 +24,7 @@ from app.once import Once
 from app.patience import Limits
 from app.queries import sessions, users
 from app.redact import Redactor
+from app.renderings import Renderings
 from app.runner import Runner, open_runner
 from app.settings import Settings
 from app.signins import SignIns
@@ -48,6 +49,7 @@ class State(TypedDict):
     store: Store
     files: Files
     statuses: StatusMap
+    renderings: Renderings
     access: Access
     sessions: Sessions
     sign_ins: SignIns
@@ -92,6 +94,7 @@ async def open_state(settings: Settings, announce: Announce | None, url: str | N
             store=store,
             files=files,
             statuses=statuses,
+            renderings=Renderings(threads, metrics),
             access=Access(store),
             sessions=Sessions(store),
             sign_ins=SignIns(),

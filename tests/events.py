@@ -10,6 +10,7 @@ import h11
 import httpx2
 import trio
 
+from app.render import Block
 from tests.service import ADMIN_TOKEN, Service
 
 PATIENCE_SECONDS = 20
@@ -166,6 +167,41 @@ class Reader:
             assert event.data["offset"] == len(self.text), f"at {len(self.text)} came {event.data}"
             assert event.data["text"], "a piece of text is empty"
             self.text += event.data["text"]
+
+
+@dataclass(eq=False)
+class BlockReader(Reader):
+    """A reader of a report's blocks, each of which has to begin where the one before ended and to come after its text.
+
+    A new generation begins with none.
+    """
+
+    blocks: list[Block] = field(default_factory=list)
+
+    @property
+    def end(self) -> int:
+        """Where the last block ends."""
+        return self.blocks[-1].end if self.blocks else 0
+
+    async def until_block(self, end: int) -> None:
+        """Read until a block has ended there, or behind it."""
+        while self.end < end:
+            assert await self.next() is not None, f"the stream ended at {self.end}, before {end}"
+
+    def _keep(self, event: Event) -> None:
+        if event.name == "status" and event.data["generation_id"] != self.generation_id:
+            self.blocks = []
+        super()._keep(event)
+        if event.name == "block":
+            block = Block(**event.data)
+            assert block.offset == self.end, f"at {self.end} came {block}"
+            assert "text=1" not in self.url or block.end <= len(self.text), f"before its text came {block}"
+            self.blocks.append(block)
+
+
+def block_reader(service: Service, topic_id: int, query: str = "html=1&text=1", **more: Any) -> BlockReader:
+    """Make a reader of one topic's status, its blocks and, by default, of its text."""
+    return BlockReader(f"{service.url}/api/topics/{topic_id}/status/stream?{query}", **more)
 
 
 def status_reader(service: Service, topic_id: int, query: str = "text=1", **more: Any) -> Reader:

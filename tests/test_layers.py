@@ -14,7 +14,7 @@ LEVELS = """
     credentials
     settings prompts report render wire schema threads slots directory loopwatch text patience feed gate pace chunks
     network guard snapshot queries files store tracing offline answer
-    pool status protocols
+    pool status protocols renderings
     connections claude access job
     draft
     ledger

@@ -68,20 +68,20 @@ async def test_no_more_calls_run_at_once_than_the_limit_says_and_that_many_do(ga
 
     async with trio.open_nursery() as nursery:
         with opened_at_the_end(gate), trio.fail_after(5):
-            for lane in (threads.read, threads.write, threads.files):
+            for lane in (threads.read, threads.write, threads.files, threads.render):
                 for _ in range(2 * limit):
                     nursery.start_soon(lane, gate.stop, count)
             await full.wait()
             await wait_all_tasks_blocked()
 
-    assert len(entered) == 6 * limit
+    assert len(entered) == 8 * limit
     assert gate.most == limit
 
 
-@pytest.mark.parametrize("full", ["read", "write", "files"])
+@pytest.mark.parametrize("full", ["read", "write", "files", "render"])
 async def test_a_full_lane_leaves_the_others_their_threads(gate: Gate, full: str) -> None:
     threads = Threads(4)
-    lanes = {"read": threads.read, "write": threads.write, "files": threads.files}
+    lanes = {"read": threads.read, "write": threads.write, "files": threads.files, "render": threads.render}
 
     async with trio.open_nursery() as nursery:
         for _ in range(9):

@@ -115,6 +115,26 @@ class TextEvent(TypedDict):
     text: str
 
 
+class Block(TypedDict):
+    """A block of a report, a paragraph or a table: where it stands in the Markdown, and its HTML, safe to be shown.
+
+    Blocks follow one another without a gap; one that only defines something has no HTML.
+    """
+
+    offset: Count
+    end: Count
+    html: str
+
+
+class Blocks(TypedDict):
+    """What there is of a report: blocks that are closed, the text behind them, and the id to go on from."""
+
+    blocks: list[Block]
+    open: TextEvent
+    id: str
+    status: Status
+
+
 class TopicEvent(TypedDict):
     """The data of an event `topic`: a topic of the list, with its latest generation."""
 

@@ -81,15 +81,37 @@ OPERATIONS = {
         "Follow one generation to its end, as events",
         (
             stream(
-                "The whole status comes first, and at each change; text only with `text=1`; `done` is the end. Who "
-                "comes back with the last event's id goes on there.",
+                "The whole status comes first, and at each change; text only with `text=1`; with `html=1` its blocks, "
+                "each when it is closed, behind its text; `done` is the end. Who comes back with the last event's id "
+                "goes on there.",
                 status=documents.Status,
                 text=documents.TextEvent,
+                block=documents.Block,
                 done=documents.Status,
             ),
             Answer(204, "The last event was `done`, and nothing has begun since."),
         ),
-        parameters=(query("text", "1: with the text as it is written.", enum=FLAG), PING, *resume(POSITION.pattern)),
+        parameters=(
+            query("text", "1: with the text as it is written.", enum=FLAG),
+            query("html", "1: with each block of the report as HTML, as soon as it is closed.", enum=FLAG),
+            PING,
+            *resume(POSITION.pattern),
+        ),
+    ),
+    "GET /api/topics/{id}/blocks": Operation(
+        "get_blocks",
+        TAG,
+        "Get what there is of a report as blocks of HTML",
+        (
+            Answer(
+                200,
+                "What the stream would tell with `text=1` and `html=1`.",
+                documents.Blocks,
+                headers=("Cache-Control",),
+            ),
+        ),
+        "Of a report that is written the blocks are those of the whole: its footnotes stand at its end.",
+        parameters=resume(POSITION.pattern),
     ),
     "POST /api/topics/{id}/cancel": Operation(
         "cancel_generation",

@@ -38,7 +38,7 @@ def stand(snapshot: Snapshot, t: Words, clock: str | None = None) -> Stand:
     generation = snapshot.generation
     long, short = _sentences(snapshot, name, t, clock)
     if generation and snapshot.status.unfinished and generation.attempt + generation.retries > 1:
-        long = f"{long} {t('attempt', attempt=generation.attempt + generation.retries)}".strip()
+        long += f" {t('attempt', attempt=generation.attempt + generation.retries)}"  # which keeps markup what it is
     return Stand(name, *SHAPES[name], long, short, _percent(snapshot))
 
 
@@ -52,11 +52,11 @@ def state_name(snapshot: Snapshot) -> str:
     return str(snapshot.status)
 
 
-def parts(snapshot: Snapshot, t: Words) -> tuple[str, str]:
+def parts(snapshot: Snapshot, t: Words, *, percent: bool = True) -> tuple[str, str]:
     """Return how far a report is: percent, sections and time left; and the same for a small window."""
     generation = snapshot.generation
     assert generation is not None
-    long = [t("part_percent", percent=generation.progress_percent)]
+    long = [t("part_percent", percent=generation.progress_percent)] if percent else []
     short = [*long]
     if generation.sections_total:
         long.append(t("part_sections", done=generation.sections_done, total=generation.sections_total))

@@ -1,22 +1,23 @@
 """A topic's page in each of its states, and the versions of its report."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from starlette.responses import Response
 
+from app.markdown import Heading
 from app.models import Artifact, Generation, Topic
 from app.pages.forms import Fault, Sent, language_choices, new_key
 from app.pages.look import language_of
 from app.pages.show import page, when
 from app.pages.stand import stand, took
-from app.pages.text import Text, text_of
 from app.pages.visitor import visitor
 from app.queries import artifacts
 from app.queries.topics import seen
 from app.report import sections
 from app.routes.auth import owned_topic
+from app.routes.blocks import View, page_of
 from app.routes.resource import Request
-from app.routes.status import look
 from app.snapshot import Snapshot
 from app.words import words
 
@@ -43,18 +44,15 @@ async def get_topic(request: Request) -> Response:
 async def show_topic(request: Request, topic: Topic, status: int = 200, again: Again | None = None) -> Response:
     """Show a topic as it stands; `again`: after a form that was not taken."""
     user = (await visitor(request)).user
-    text = await text_of(request, user, topic.id, topic.language)
-    snapshot = await look(request, user, topic.id)
+    view = await page_of(request, user, topic.id)
     versions = await request.state["store"].read(artifacts.list_artifacts, topic.id, None, MOST_VERSIONS)
-    return page(request, "topic.html", status, **context(request, topic, snapshot, text, versions, again or Again()))
+    return page(request, "topic.html", status, **context(request, topic, view, versions, again or Again()))
 
 
-def context(
-    request: Request, topic: Topic, snapshot: Snapshot, text: Text, versions: list[Artifact], again: Again
-) -> dict[str, object]:
+def context(request: Request, topic: Topic, view: View, versions: list[Artifact], again: Again) -> dict[str, object]:
     """Return what the template of a topic needs beside the surroundings."""
     t = words(language_of(request))
-    generation = snapshot.generation
+    snapshot, generation = view.snapshot, view.snapshot.generation
     clock = when(t.language, snapshot.retry_at, "clock") if snapshot.retry_at else None
     stands = stand(snapshot, t, clock)
     return {
@@ -66,7 +64,8 @@ def context(
         "generation": generation,
         "took": took(generation) if generation else 0,
         "outline": outline(topic, snapshot),
-        "text": text,
+        "view": view,
+        "contents": below_title(view.contents),
         "versions": versions,
         "title": topic.topic,
         "icon": stands.icon,
@@ -96,6 +95,14 @@ def form_context(request: Request, topic: Topic, generation: Generation | None, 
             "instructions": sent.get("instructions", ""),
         },
     }
+
+
+def below_title(contents: Sequence[Heading]) -> list[Heading]:
+    """Return the contents without the title of the report, where one heading stands above all others."""
+    title, rest = contents[:1], contents[1:]
+    if not title or title[0].level > 2 or any(heading.level == 2 for heading in rest):
+        return list(contents)
+    return [replace(heading, level=heading.level - 1) for heading in rest]
 
 
 def outline(topic: Topic, snapshot: Snapshot) -> list[tuple[str, str]]:

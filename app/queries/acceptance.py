@@ -7,8 +7,21 @@ from typing import Any
 from sqlite_utils import Database
 
 from app.errors import GenerationInProgress, IdempotencyKeyReused, Invalid, NotFound, NothingToResume
-from app.models import Generation, GenerationId, Kind, Mode, Order, StatusName, Tokens, TopicId, UserId, later, now
-from app.queries import texts
+from app.models import (
+    Generation,
+    GenerationId,
+    Kind,
+    Mode,
+    Order,
+    StatusName,
+    Tokens,
+    Topic,
+    TopicId,
+    UserId,
+    later,
+    now,
+)
+from app.queries import texts, topics
 from app.queries.generations import COLUMNS, generation_of, latest_generation, set_topic_status
 from app.report import expected_characters, sections
 
@@ -79,9 +92,21 @@ def accept_generation(
     elif earlier:
         texts.drop_text(db, earlier.id)
     set_topic_status(db, generation)
+    accepted = Accepted(topic_id, generation.id, status, generation)
     if key:
-        _remember(db, key, generation)
-    return Accepted(topic_id, generation.id, status, generation)
+        _remember(db, key, accepted)
+    return accepted
+
+
+def add_topic_once(db: Database, key: Key, user_id: UserId, topic: str, plan: str, language: str) -> Topic:
+    """Add a topic, or return the one that this key has added. Raises IdempotencyKeyReused, or NotFound: it is gone."""
+    if replayed := remembered(db, key):
+        if (known := topics.topic(db, replayed.topic_id)) is None:
+            raise NotFound
+        return known
+    added = topics.add_topic(db, user_id, topic, plan, language)
+    _remember(db, key, Accepted(added.id, GenerationId(0), added.status, None))
+    return added
 
 
 def remembered(db: Database, key: Key) -> Accepted | None:
@@ -158,7 +183,7 @@ def _typical_section(db: Database, language: str) -> int | None:
     return lengths[len(lengths) // 2] if lengths else None
 
 
-def _remember(db: Database, key: Key, generation: Generation) -> None:
+def _remember(db: Database, key: Key, accepted: Accepted) -> None:
     db.execute("DELETE FROM idempotency_keys WHERE created_at <= :oldest", {"oldest": later(-KEY_LIFETIME)})
     db.execute(
         """
@@ -166,7 +191,7 @@ def _remember(db: Database, key: Key, generation: Generation) -> None:
         VALUES (:user_id, :key, :fingerprint, :topic_id, :generation_id, :status, :now)
         """,
         {
-            "user_id": key.user_id, "key": key.key, "fingerprint": key.fingerprint, "topic_id": generation.topic_id,
-            "generation_id": generation.id, "status": generation.status, "now": now(),
+            "user_id": key.user_id, "key": key.key, "fingerprint": key.fingerprint, "topic_id": accepted.topic_id,
+            "generation_id": accepted.generation_id, "status": accepted.status, "now": now(),
         },
     )  # fmt: skip

@@ -55,6 +55,12 @@ def list_artifacts(db: Database, topic_id: TopicId, before: int | None, limit: i
     return [_artifact(row) for row in db.query(sql, parameters)]
 
 
+def version_of_topic(db: Database, topic_id: TopicId, version: int) -> Artifact | None:
+    """Return one version of a topic's report."""
+    sql = f"SELECT {COLUMNS} FROM artifacts WHERE topic_id = :topic_id AND version = :version"
+    return next((_artifact(row) for row in db.query(sql, {"topic_id": topic_id, "version": version})), None)
+
+
 def artifact(db: Database, artifact_id: ArtifactId) -> tuple[Artifact, UserId] | None:
     """Return an artifact and the owner of its topic."""
     rows = list(db.query(f"SELECT {COLUMNS} FROM artifacts WHERE id = :id", {"id": artifact_id}))

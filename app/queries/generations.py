@@ -53,6 +53,14 @@ def topic_and_latest(db: Database, topic_id: TopicId) -> tuple[Topic, Generation
     return None if topic is None else (topic, generation)
 
 
+def list_with_latest(
+    db: Database, owner: UserId | None, status: StatusName | None, before: int | None, limit: int
+) -> list[tuple[Topic, Generation | None]]:
+    """Return what `topics.list_topics` does, each with its latest generation."""
+    found = topics.list_topics(db, owner, status, before, limit)
+    return [(topic, latest_generation(db, topic.id)) for topic in found]
+
+
 def generation_of_topic(db: Database, topic_id: TopicId, generation_id: GenerationId) -> Generation | None:
     """Return one generation of a topic."""
     sql = f"SELECT {COLUMNS} FROM generations WHERE id = :id AND topic_id = :topic_id"

@@ -39,6 +39,14 @@ def list_topics(
     return [_topic(row) for row in db.query(sql, {**parameters, "limit": limit})]
 
 
+def count_topics(db: Database, owner: UserId | None) -> dict[StatusName, int]:
+    """Return how many topics there are in each status: of one owner or (None) of all. Each is one range of an index."""
+    whose = "" if owner is None else "user_id = :owner AND"
+    sql = f"SELECT COUNT(*) AS count FROM topics WHERE {whose} status = :status"
+    parameters: dict[str, Any] = {} if owner is None else {"owner": owner}
+    return {status: next(iter(db.query(sql, parameters | {"status": status})))["count"] for status in StatusName}
+
+
 def change_topic(
     db: Database, topic_id: TopicId, topic: str | None, plan: str | None, language: str | None
 ) -> Topic | None:

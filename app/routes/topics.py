@@ -7,7 +7,7 @@ from pydantic import Field
 from starlette.responses import Response
 
 from app.errors import Invalid, NotFound
-from app.models import StatusName, Topic, User
+from app.models import StatusName, Topic, User, UserId
 from app.queries import generations, topics
 from app.routes.auth import current_user, owned_topic
 from app.routes.body import PLAIN, SOLID, Body, Language, Text, body
@@ -48,8 +48,8 @@ async def list_topics(request: Request) -> Response:
     if "q" in request.query_params:
         raise Invalid(("/q", "There is no search yet. Leave this out."))
     asked = page(request)
-    owner = None if user.is_admin else user.id
-    found = await request.state["store"].read(topics.list_topics, owner, _status(request), asked.position, asked.fetch)
+    owner, status = owner_of(user), asked_status(request)
+    found = await request.state["store"].read(topics.list_topics, owner, status, asked.position, asked.fetch)
     shown, next_cursor = asked.cut(found, lambda topic: topic.id)
     return listing([document(topic) for topic in shown], next_cursor)
 
@@ -84,7 +84,13 @@ def document(topic: Topic) -> dict[str, Any]:
     return shown
 
 
-def _status(request: Request) -> StatusName | None:
+def owner_of(user: User) -> UserId | None:
+    """Return whose topics somebody is shown; None: all."""
+    return None if user.is_admin else user.id
+
+
+def asked_status(request: Request) -> StatusName | None:
+    """Return the status that a list is filtered by. Raises Invalid."""
     given = request.query_params.get("status")
     if given is None:
         return None

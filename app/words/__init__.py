@@ -4,6 +4,8 @@ from functools import cache
 from string import Formatter
 from typing import Any
 
+from markupsafe import Markup, escape
+
 from app.words import common, live, people, topic, topics
 
 LANGUAGES = ("ko", "en")
@@ -34,8 +36,13 @@ class Words:
         self._texts = {key: texts[LANGUAGES.index(language)] for subject in SUBJECTS for key, texts in subject.items()}
 
     def __call__(self, key: str, **values: object) -> str:
-        """Return the text of a key with its values filled in. Raises KeyError for one that is not there."""
+        """Return the text of a key with its values filled in. Raises KeyError for one that is not there.
+
+        Where a value is markup, such as a `<time>`, so is the text.
+        """
         text = self._texts[key]
+        if any(isinstance(value, Markup) for value in values.values()):
+            return escape(text).format(**values)
         return _FILLER.vformat(text, (), values) if values else text
 
     def has(self, key: str) -> bool:

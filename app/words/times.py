@@ -26,7 +26,7 @@ def said(language: str, moment: str, now: str, form: Form) -> str:
 def duration(language: str, seconds: float) -> str:
     """Say how long something took: 45 s, 6 min, 1 h 5 min."""
     units = ("초", "분", "시간") if language == "ko" else (" s", " min", " h")
-    if seconds < 60:
+    if round(seconds) < 60:
         return f"{max(round(seconds), 1)}{units[0]}"
     minutes = round(seconds / 60)
     if minutes < 60:

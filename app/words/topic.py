@@ -47,12 +47,11 @@ WORDS = {
     "start_over": ("처음부터 다시 쓰기", "Start over"),
     "download": ("마크다운 내려받기", "Download Markdown"),
     "delete": ("주제 지우기", "Delete topic"),
-    "more": ("더 보기", "More"),
     "contents": ("목차", "Contents"),
     "versions": ("버전", "Versions"),
     "versions_count": ("버전 ({count})", "Versions ({count})"),
     "version_line": ("버전 {version}", "Version {version}"),
-    "version_of": ("버전 {count}개 중 {version}", "version {version} of {count}"),
+    "version_of": ("전체 {count}개 중 버전 {version}", "version {version} of {count}"),
     "version_partial": ("미완성", "unfinished"),
     "version_older": (
         "이전 버전을 보고 있어요.",
@@ -102,7 +101,6 @@ WORDS = {
         "처음부터 새로 써요. 토큰도 처음부터 다시 들어요.",
         "The report is written and paid for from the beginning.",
     ),
-    "leave_it": ("그대로 두기", "Leave it"),
     "delete_ask": ("이 주제를 지울까요?", "Delete this topic?"),
     "delete_text": (
         "'{topic}' 주제와 보고서 {count}개를 지우고, 쓰고 있던 보고서는 취소해요. 되돌릴 수 없어요.",
@@ -112,7 +110,6 @@ WORDS = {
         "'{topic}' 주제를 지워요. 되돌릴 수 없어요.",
         "“{topic}” is removed for good.",
     ),
-    "ended_already": ("이미 끝났어요.", "It has already ended."),
     "failed_claude_timeout": ("Claude가 제때 응답하지 않았어요", "Claude did not answer in time"),
     "failed_claude_timeout_text": (
         "기다리다 멈췄어요. 대개 잠시 뒤에 다시 하면 돼요.",

@@ -22,6 +22,7 @@ WORDS = {
     "row_created": ("{when}에 만듦", "created {when}"),
     "row_completed": ("{characters}자", "{characters} {characters:character|characters}"),
     "row_kept": ("{characters}자 남김", "{characters} {characters:character|characters} kept"),
+    "row_queued": ("차례가 오면 바로 시작해요.", "Starts as soon as a place is free."),
     "row_kept_none": ("남긴 글 없음", "nothing kept"),
     "topic_label": ("주제", "Topic"),
     "topic_hint": (

@@ -156,7 +156,7 @@ def test_headers_that_matter_are_described() -> None:
 
     assert taken("POST /api/topics/{id}/generate") == {"Idempotency-Key", "X-CSRF-Token"}
     assert taken("GET /api/topics/{id}/status") == {"wait", "Prefer", "If-None-Match"}
-    assert taken("GET /api/topics/{id}/status/stream") == {"text", "ping", "Last-Event-ID", "starting_after"}
+    assert taken("GET /api/topics/{id}/status/stream") == {"text", "html", "ping", "Last-Event-ID", "starting_after"}
     assert taken("GET /api/artifacts/{id}/download") == {"format", "If-None-Match", "Range", "If-Range"}
     assert answered("POST /api/topics", "201") == {"Location"}
     assert answered("POST /api/topics/{id}/generate", "202") == {"Location", "Retry-After", "Idempotency-Replayed"}

@@ -19,7 +19,7 @@ from app.feed import Mark
 from app.models import GenerationId, TopicId
 from app.problems import problem_response
 from app.routes.body import MAX_DEPTH, Body, body
-from app.routes.events import NOWHERE, POSITION, Position, _position
+from app.routes.events import NOWHERE, POSITION, Position, position_of
 from app.routes.generations import CancelRequest, GenerateRequest, idempotency_key
 from app.routes.news import MARK, _mark
 from app.routes.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, page
@@ -118,7 +118,7 @@ def test_any_other_cursor_is_refused(cursor: str) -> None:
 
 @given(st.binary())
 def test_any_query_is_read_or_refused(query: bytes) -> None:
-    for parse in (page, _wait_seconds, _position, _mark):
+    for parse in (page, _wait_seconds, position_of, _mark):
         with suppress(Invalid):
             parse(request(query))
 
@@ -126,13 +126,15 @@ def test_any_query_is_read_or_refused(query: bytes) -> None:
 # Events
 
 
-@given(ids, ids, st.booleans())
-def test_the_id_of_an_event_is_where_its_reader_goes_on(generation_id: int, offset: int, done: bool) -> None:
-    position = Position(GenerationId(generation_id), offset, done)
+@given(ids, ids, st.booleans(), st.none() | ids)
+def test_the_id_of_an_event_is_where_its_reader_goes_on(
+    generation_id: int, offset: int, done: bool, blocks: int | None
+) -> None:
+    position = Position(GenerationId(generation_id), offset, done, blocks)
 
-    assert _position(request(last_event_id=str(position))) == position
-    assert _position(request({"starting_after": str(position)})) == position
-    assert _position(request({"starting_after": "1-1"}, last_event_id=str(position))) == position
+    assert position_of(request(last_event_id=str(position))) == position
+    assert position_of(request({"starting_after": str(position)})) == position
+    assert position_of(request({"starting_after": "1-1"}, last_event_id=str(position))) == position
 
 
 @given(st.integers(0, 2**32 - 1), ids, st.datetimes(), ids)
@@ -142,9 +144,9 @@ def test_the_id_of_a_change_is_where_its_reader_goes_on(run: int, number: int, a
     assert _mark(request(last_event_id=str(mark))) == mark
 
 
-@given(header_text | st.from_regex("[0-9]{0,20}-[0-9]{0,20}(-done)?", fullmatch=True))
+@given(header_text | st.from_regex("[0-9]{0,20}-[0-9]{0,20}(-[0-9]{0,20})?(-done)?", fullmatch=True))
 def test_any_other_id_of_an_event_is_refused(given_id: str) -> None:
-    for parse, form, nothing in ((_position, POSITION, NOWHERE), (_mark, MARK, None)):
+    for parse, form, nothing in ((position_of, POSITION, NOWHERE), (_mark, MARK, None)):
         asked = request(last_event_id=given_id)
         if not given_id:
             assert parse(asked) == nothing
