@@ -31,10 +31,10 @@ LEVELS = """
     main
     options
     server
+    keeping
     terminal
     write
     serving
-    keeping
     bench
     chaos
     cli

@@ -5,7 +5,7 @@ from math import inf
 from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
-from anyio import current_time, sleep
+from anyio import current_time, move_on_after, sleep
 from httpx2 import Response
 
 from app.client.connection import Connection, pauses
@@ -180,6 +180,20 @@ class Client:
     async def ready(self) -> None:
         """Ask whether the server can work. Raises LonghandProblem with the reason where it cannot."""
         await self._connection.ask("GET", "/readyz", again=False)
+
+    async def first_byte(self, seconds: float) -> float | None:
+        """Return after how many seconds the first byte of an event stream came; None where none came in time.
+
+        A server sends it at once, so something on the way holds it back then.
+        """
+        watch, began_at = self.watch_topics(), current_time()
+        try:
+            with move_on_after(seconds):
+                await watch.begin()
+                return current_time() - began_at
+            return None
+        finally:
+            await watch.aclose()
 
     def _keep(self, watch: Watch[E]) -> Watch[E]:
         self._watches = [open_one for open_one in self._watches if not open_one.over] + [watch]

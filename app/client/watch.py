@@ -75,6 +75,15 @@ class Watch(Generic[E]):
             await self._go_on()
         return self._ready.popleft()
 
+    async def begin(self) -> None:
+        """Make the connection and read its first bytes, which a server sends at once. Raises ClientError."""
+        try:
+            await self._connect()
+            if self._chunks is not None:
+                await self._read_on(self._chunks)
+        except httpx2.TransportError as error:
+            raise unreachable(error, self._connection.url) from error
+
     async def aclose(self) -> None:
         """Leave the stream; the client does it at its own end, too."""
         self._over = True
