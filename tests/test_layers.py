@@ -44,8 +44,8 @@ LEVELS = """
 
 DOORS = {
     # A generation holds its sections; guard and server one connection, one stop; write the server it talks to, and
-    # terminal who listens to Ctrl-C meanwhile. What they start ends there. The benchmark's load and its naive variant, here and below, are processes of their own.
-    # So is chaos.
+    # terminal who listens to Ctrl-C meanwhile. What they start ends there. The benchmark's load and its naive variant,
+    # here and below, are processes of their own. So is chaos.
     "starts tasks": (
         {"start_soon", "create_task_group", "open_nursery"},
         {"runner", "generate", "server", "guard", "write", "terminal", "bench", "chaos"},
