@@ -41,7 +41,11 @@ LATER = {
     "serve": ("app.serving", "serve", "Serve the HTTP API until SIGTERM or SIGINT."),
     "show": ("app.terminal.topics", "show", "Show the report of topic ID."),
     "status": ("app.terminal.topics", "status", "Tell how far the report of topic ID is."),
-    "watch": ("app.terminal.steer", "watch", "Watch the report of topic ID to its end."),
+    "watch": (
+        "app.terminal.steer",
+        "watch",
+        "Watch the report of topic ID to its end, or every change of your topics.",
+    ),
     "write": ("app.terminal.write", "write", "Write a report on TOPIC and wait for it."),
 }
 """The commands that are imported when they are asked for: the module, its name there, and the line of help for it."""

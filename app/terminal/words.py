@@ -11,9 +11,6 @@ from app.client import Status
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """What a terminal would act on, or would turn the reading of what follows: all but newline and tab."""
 
-BEYOND_ASCII_CONTROLS = re.compile("[\x7f-\x9f]")
-
-
 def clean(text: str) -> str:
     """Return a text whose control characters can be seen and do nothing."""
     return UNSAFE.sub(_picture, text)
@@ -25,9 +22,9 @@ def one_line(text: str) -> str:
 
 
 def encoded(value: Any) -> str:
-    """Write JSON as the API does: times in RFC 3339, no control character raw."""
+    """Write JSON as the API does, with times in RFC 3339; what is not safe to show is escaped."""
     text = json.dumps(plain(value), ensure_ascii=False, default=_time)
-    return BEYOND_ASCII_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def plain(value: Any) -> Any:
