@@ -12,13 +12,15 @@ import trio
 class Between:
     """A proxy that knows nothing of HTTP. `target` may change; it counts for new connections.
 
-    `holding`: what the server sends is held back, for ever. `swallow`: so many answers are thrown away, and their
+    `holding`: what the server sends is held back, for ever; `hold_streams`: only event streams are, as by a proxy that
+    waits for the whole of an answer. `swallow`: so many answers are thrown away, and their
     connections cut.
     """
 
     target: int
     port: int = 0
     holding: bool = False
+    hold_streams: bool = False
     swallow: int = 0
     connections: int = 0
     scopes: set[trio.CancelScope] = field(default_factory=set)
@@ -62,6 +64,8 @@ class Between:
                 if self.swallow:
                     self.swallow -= 1
                     return
+                if self.hold_streams and b"content-type: text/event-stream" in chunk.lower():
+                    self.holding = True
                 if not self.holding:
                     await client.send_all(chunk)
 
