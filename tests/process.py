@@ -93,7 +93,7 @@ class Process:
     async def _read(self, stream: trio.abc.ReceiveStream | None, name: str) -> None:
         assert stream is not None
         content = b""
-        with suppress(trio.BrokenResourceError):  # so ends a terminal
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # so ends a terminal, or a test's reading
             async for chunk in stream:
                 content += chunk
                 setattr(self, name, content.decode(errors="replace"))

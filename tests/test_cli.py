@@ -214,7 +214,9 @@ def test_a_database_that_is_none_is_told_in_one_line(command: Command) -> None:
     "arguments",
     [
         (), ("serve",), ("write",), ("user",), ("user", "add"), ("token",), ("token", "add"), ("token", "list"),
-        ("token", "revoke"), ("backup",), ("restore",), ("check",), ("bench",), ("chaos",),
+        ("token", "revoke"), ("backup",), ("restore",), ("check",), ("bench",), ("chaos",), ("login",), ("logout",),
+        ("watch",), ("status",), ("list",), ("show",), ("cancel",), ("resume",), ("delete",), ("doctor",),
+        ("completion",),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("option", ["--help", "-h"])

@@ -31,6 +31,14 @@ def base_url(text: str) -> httpx2.URL:
     return url
 
 
+def checked_token(token: str) -> str:
+    """Return a token without the spaces around it. Raises ValueError for what can be none."""
+    token = token.strip()
+    if not all("!" <= character <= "~" for character in token):
+        raise ValueError("The token is not one: it holds more than printable ASCII characters.")
+    return token
+
+
 def is_local(host: str) -> bool:
     """Whether a host is this machine, which no proxy stands before."""
     host = host.strip("[]")

@@ -6,10 +6,10 @@ from typing import Any, Literal, Self, TypeVar
 from uuid import uuid4
 
 from anyio import current_time, move_on_after, sleep
-from httpx2 import Response
+from httpx2 import Response, codes
 
 from app.client.connection import Connection, pauses
-from app.client.errors import ClientError, NotLonghand, heals
+from app.client.errors import ClientError, LonghandProblem, NotLonghand, heals
 from app.client.events import Event, ListEvent, read_event, read_list_event
 from app.client.nouns import Accepted, Artifact, Noun, Status, Topic
 from app.client.watch import Watch
@@ -29,7 +29,8 @@ class Client:
 
     Every method raises LonghandProblem where the server refuses, Unreachable where there is none, NotLonghand where
     something else answers. What is safe to repeat is repeated for `patience` seconds: after a broken connection, and
-    after 429 and 503 when those say `Retry-After`. `url` may be `localhost:8000`. Raises ValueError for none.
+    after 429 and 503 when those say `Retry-After`. `url` may be `localhost:8000`. Raises ValueError where it or the
+    token can be none.
     """
 
     def __init__(self, url: str, token: str, *, patience: float = PATIENCE_SECONDS) -> None:
@@ -73,7 +74,11 @@ class Client:
 
     async def delete_topic(self, topic_id: int) -> None:
         """Delete a topic with its reports; cancels what runs."""
-        await self._connection.ask("DELETE", f"/api/topics/{topic_id}", again=False)
+        try:
+            await self._connection.ask("DELETE", f"/api/topics/{topic_id}")
+        except LonghandProblem as problem:
+            if not (problem.status == codes.NOT_FOUND and problem.repeated):
+                raise
 
     # Generations
 
@@ -114,7 +119,7 @@ class Client:
                     raise
                 await sleep(next(growing))
                 continue
-            if answer.status_code != 304:
+            if answer.status_code != codes.NOT_MODIFIED:
                 etag, status = answer.headers.get("etag", ""), self._noun(Status, answer)
                 if not status.unfinished:
                     return status

@@ -8,7 +8,7 @@ from typing import Any, Self
 import httpx2
 from anyio import current_time, sleep
 
-from app.client.address import base_url, is_local, refusal, unreachable
+from app.client.address import base_url, checked_token, is_local, refusal, unreachable
 from app.client.errors import ClientError, LonghandProblem, NotLonghand, heals
 
 CONNECT_SECONDS = 10.0
@@ -38,7 +38,7 @@ class Connection:
         local = is_local(self.url.host)
         self._http = httpx2.AsyncClient(
             base_url=self.url,
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers={"Authorization": f"Bearer {checked_token(token)}"} if token else {},
             timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
             trust_env=not local,
             verify=_no_certificates() if self.url.scheme == "http" and local else True,
@@ -62,10 +62,11 @@ class Connection:
             method, path, json=body, params=params, headers=dict(headers or {}), timeout=timeout
         )
         give_up_at = current_time() + (self.patience if patience is None else patience)
-        for pause in pauses():
+        for number, pause in enumerate(pauses()):
             try:
                 return await self.send(request)
             except ClientError as error:
+                error.repeated = number > 0
                 wait = max(pause, getattr(error, "retry_after", None) or 0.0)
                 if not self._may_repeat(error, again=again) or current_time() + wait > give_up_at:
                     raise

@@ -9,7 +9,9 @@ LATER = frozenset({408, 425, 429})
 
 
 class ClientError(Exception):
-    """A call did not succeed."""
+    """A call did not succeed. `repeated`: it was made more than once, and an earlier time may have had its effect."""
+
+    repeated = False
 
 
 class Unreachable(ClientError):

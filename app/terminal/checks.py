@@ -12,6 +12,7 @@ from app.directory import DATABASE, is_held
 from app.errors import ClaudeAuth, Failure, LonghandError
 from app.keeping.database import looking
 from app.settings import Settings
+from app.terminal.words import counted
 
 LITTLE_BYTES, TOO_LITTLE_BYTES = 2**30, 100 * 2**20
 
@@ -65,7 +66,7 @@ def _database(path: Path) -> Finding:
             count = database.conn.execute("SELECT count(*) FROM topics").fetchone()[0]
     except LonghandError as error:
         return found("database", str(error), Level.PROBLEM, "'longhand check' says more; 'longhand restore' helps.")
-    return found("database", f"{count:,} topics; 'longhand check' looks at every page and file.")
+    return found("database", f"{counted(count, 'topic')}; 'longhand check' looks at every page and file.")
 
 
 def _disk(path: Path) -> Finding:

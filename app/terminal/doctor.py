@@ -16,7 +16,7 @@ from app.terminal.checks import Finding, Level, found, of_claude, of_directory
 from app.terminal.codes import FAILED
 from app.terminal.login import named
 from app.terminal.reach import of_login, of_server
-from app.terminal.words import clean, encoded, plain
+from app.terminal.words import clean, counted, encoded, plain
 
 STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
@@ -74,4 +74,5 @@ def _print(findings: list[Finding]) -> None:
             line.append(f" {clean(finding.advice)}", "dim")
         console.print(line)
     counts = Counter(finding.level for finding in findings)
-    console.print(f"{counts[Level.PROBLEM]} problems, {counts[Level.WARNING]} warnings.")
+    problems, warnings = counted(counts[Level.PROBLEM], "problem"), counted(counts[Level.WARNING], "warning")
+    console.print(f"{problems}, {warnings}.")

@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from app.client.address import base_url
+from app.client.address import base_url, checked_token
 from app.environment import environment
 from app.errors import SettingsError
 
@@ -42,7 +42,7 @@ def named(url: str | None, token: str | None) -> Login | None:
         return stored
     if url and not token and stored and _same(url, stored.url):
         token = stored.token
-    return Login(_checked(url or (stored.url if stored else DEFAULT_URL)), token)
+    return Login(_checked(url or (stored.url if stored else DEFAULT_URL)), _token(token))
 
 
 def names_server(url: str | None) -> bool:
@@ -96,6 +96,13 @@ def _checked(url: str) -> str:
         return str(base_url(url))
     except ValueError as error:
         raise SettingsError(f"The address of the server: {error}") from error
+
+
+def _token(token: str) -> str:
+    try:
+        return checked_token(token)
+    except ValueError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _same(one: str, other: str) -> bool:

@@ -6,7 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from app.client import Client, LonghandProblem
-from app.client.address import base_url
+from app.client.address import base_url, checked_token
 from app.terminal.call import JSON, URL, Call
 from app.terminal.codes import NOT_ALLOWED
 from app.terminal.ends import Ended, ending
@@ -78,7 +78,10 @@ def _address(url: str) -> str:
 
 
 def _token(text: str) -> str:
-    token = text.strip()
-    if not (token.isascii() and token.isprintable() and token and " " not in token):
-        raise click.BadParameter("a token is printable ASCII characters without spaces", param_hint="--token")
+    try:
+        token = checked_token(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--token") from error
+    if not token:
+        raise click.BadParameter("There is none.", param_hint="--token")
     return token

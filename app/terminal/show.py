@@ -1,5 +1,6 @@
 """What is shown while a report is written: a bar on a terminal, otherwise lines; and its text, where asked for."""
 
+import os
 import sys
 from types import TracebackType
 from typing import Self
@@ -14,11 +15,14 @@ from app.terminal.words import clean, details, now, one_line, step
 class Show:
     """Shows the progress of one report on standard error and, with `live`, its text on standard output.
 
-    The bar gives way to the text where both would be on one terminal. What comes from a server is made harmless first.
+    `wanted`: the text is all that is wanted, so that who stops to read it ends this; otherwise only the printing of it
+    ends. The bar gives way to the text where both would be on one terminal. What comes from a server is made harmless
+    first.
     """
 
-    def __init__(self, *, live: bool = False) -> None:
+    def __init__(self, *, live: bool = False, wanted: bool = False) -> None:
         self.live = live
+        self._wanted = wanted
         self.console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
         self._text_on_terminal = live and sys.stdout.isatty()
         self._quiet = self._text_on_terminal and self.console.is_terminal
@@ -80,11 +84,14 @@ class Show:
             self.say(f"{word} ({percent} %)")
 
     def text(self, offset: int, text: str) -> None:
-        if offset == 0 and self._mid_line:
-            print(flush=True)
-        shown = clean(text) if self._text_on_terminal else text
-        sys.stdout.write(shown)
-        sys.stdout.flush()
+        broken = "\n" if offset == 0 and self._mid_line else ""
+        try:
+            sys.stdout.write(broken + (clean(text) if self._text_on_terminal else text))
+            sys.stdout.flush()
+        except BrokenPipeError:
+            if self._wanted:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that nothing fails at exit, either
         self._mid_line = not text.endswith("\n")
 
 

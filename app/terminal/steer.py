@@ -28,11 +28,11 @@ def watch(call: Call, topic_id: int | None, *, live: bool) -> None:
         return
     number = topic_id
     status = call.run(lambda client: watch_one(client, number, live=live, as_json=call.as_json))
-    if not call.as_json:
-        print(sentence(status, now()), file=sys.stderr)
     if status.status != "completed":
         complain(summary(status))
         sys.exit(FAILED)
+    if not call.as_json:
+        print(f"'longhand show {number}' shows it.", file=sys.stderr)
 
 
 @click.command()
@@ -67,7 +67,7 @@ async def watch_one(client: Client, topic_id: int, *, live: bool, as_json: bool)
     await client.status(topic_id)  # an address that is wrong is told before anything is shown
     events = client.watch(topic_id, text=live, outages=True)
     if not as_json:
-        with Show(live=live) as show:
+        with Show(live=live, wanted=True) as show:
             return await show.follow(events)
     async for event in events:
         print(encoded(document(event)), flush=True)

@@ -11,6 +11,7 @@ from app.client import Status
 UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 """What a terminal would act on, or would turn the reading of what follows: all but newline and tab."""
 
+
 def clean(text: str) -> str:
     """Return a text whose control characters can be seen and do nothing."""
     return UNSAFE.sub(_picture, text)
@@ -36,7 +37,10 @@ def plain(value: Any) -> Any:
 
 def sentence(status: Status, moment: datetime) -> str:
     """Say in one line where a report stands."""
-    parts = [step(status), f"{status.progress_percent} %", *details(status, moment)]
+    parts = [step(status), f"{status.progress_percent} %"]
+    if status.characters:
+        parts.append(counted(status.characters, "character"))
+    parts += details(status, moment)
     if status.error_message:
         parts.append(one_line(status.error_message))
     return ", ".join(parts)
@@ -52,13 +56,18 @@ def details(status: Status, moment: datetime) -> list[str]:
     found = []
     if status.sections_total:
         found.append(f"{status.sections_done}/{status.sections_total} sections")
-    if status.usage.output_tokens:
-        found.append(f"{status.usage.output_tokens:,} tokens")
+    tokens = (status.usage.input_tokens or 0) + (status.usage.output_tokens or 0)
+    if tokens:
+        found.append(counted(tokens, "token"))
     until = status.retry_at or status.estimated_completion
     if status.unfinished and until is not None:
         word = "until Claude takes more" if status.retry_at else "left"
         found.append(f"{duration((until - moment).total_seconds())} {word}")
     return found
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def duration(seconds: float) -> str:

@@ -50,6 +50,8 @@ def write(
         raise click.UsageError("Standard output can take one thing: leave out '-o -', or --live and --json.")
     if live and as_json:
         raise click.UsageError("Standard output can take one thing: --live or --json.")
+    if any("\ud800" <= character <= "\udfff" for character in topic + instructions):
+        raise click.BadParameter("the topic and the instructions are text in UTF-8", param_hint="TOPIC")
     assignment = Assignment(topic, read_plan(plan) if plan else "", language, instructions, model, mode)
     with ending(as_json=as_json):
         if data_dir is None and names_server(url):

@@ -238,7 +238,47 @@ async def test_a_topic_whose_answer_was_lost_is_not_added_twice(service: Service
     assert len(await service.rows("SELECT id FROM topics")) == 1
 
 
+async def test_a_deletion_whose_answer_was_lost_is_one_that_worked(service: Service) -> None:
+    topic_id = await service.topic()
+
+    async with between(service.url) as proxy, Client(proxy.url, ADMIN_TOKEN) as client:
+        await client.topics()
+        proxy.swallow = 1
+        await client.delete_topic(topic_id)
+        with pytest.raises(LonghandProblem):
+            await client.delete_topic(topic_id)
+
+
+async def test_waiting_goes_on_over_cut_connections(service: Service) -> None:
+    go = trio.Event()
+    service.claude.script(Script(text=REPORT, hold=go, hold_at=10))
+    topic_id = await service.topic()
+    await service.generate(topic_id)
+    await (await service.claude.next_call()).held.wait()
+
+    async with between(service.url) as proxy, Client(proxy.url, ADMIN_TOKEN) as client:
+
+        async def cut() -> None:
+            await proxy.connected(1)
+            await trio.testing.wait_all_tasks_blocked()
+            proxy.cut()
+            await proxy.connected(2)
+            go.set()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cut)
+            status = await client.wait(topic_id)
+
+    assert status.status == "completed"
+
+
 # What goes wrong
+
+
+@pytest.mark.parametrize("token", ["토큰", "a b", "a\nb"])
+def test_what_can_be_no_token_is_refused(token: str) -> None:
+    with pytest.raises(ValueError, match="printable ASCII"):
+        Client("localhost", token)
 
 
 async def test_a_refusal_that_says_when_to_come_back_is_repeated_for_what_is_safe() -> None:

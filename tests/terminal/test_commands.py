@@ -118,6 +118,7 @@ async def test_deleting_asks_first_and_where_nobody_can_be_asked_it_wants_to_be_
         (["status", "1", "--token", "wrong-token"], 4, "longhand: The access token is missing or wrong."),
         (["status", "1", "--url", "localhost:9"], 3, "longhand: There is no connection to http://localhost:9."),
         (["status", "1", "--url", "ftp://localhost"], 2, "longhand: The address of the server: 'ftp://localhost'"),
+        (["status", "1", "--token", "토큰"], 2, "longhand: The token is not one: it holds more than printable ASCII"),
         (["status", "one"], 2, "Error: Invalid value for 'ID'"),
         (["show", "1"], 5, "longhand: There is no report of topic 1. 'longhand status 1' tells how far it is."),
         (["show", "1", "--version", "3"], 5, "longhand: There is no version 3 of the report of topic 1."),

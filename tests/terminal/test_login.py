@@ -47,8 +47,8 @@ async def test_on_a_terminal_it_asks_and_does_not_show_the_token(service: Servic
     ("token", "code", "line"),
     [
         ("wrong-token", 4, "does not take this token. Check it, or get another one."),
-        ("", 2, "a token is printable ASCII characters without spaces"),
-        ("토큰", 2, "a token is printable ASCII characters without spaces"),
+        ("", 2, "There is none."),
+        ("토큰", 2, "The token is not one: it holds more than printable ASCII characters."),
     ],
 )
 async def test_a_wrong_token_is_not_stored(service: Service, here: Path, token: str, code: int, line: str) -> None:

@@ -18,9 +18,11 @@ COUNT = 400
 REPORT = numbered_text(COUNT)
 
 
-@pytest.mark.parametrize("as_json", [False, True])
+@pytest.mark.parametrize(
+    ("as_json", "number"), [(False, signal.SIGKILL), (True, signal.SIGKILL), (True, signal.SIGTERM)]
+)
 async def test_a_server_that_is_killed_and_started_again_costs_no_sentence_and_doubles_none(
-    tmp_path: Path, here: Path, claude: FakeClaude, *, as_json: bool
+    tmp_path: Path, here: Path, claude: FakeClaude, *, as_json: bool, number: signal.Signals
 ) -> None:
     claude.default = continuing(REPORT, Script(pace=0.02))
     data = tmp_path / "data"
@@ -31,7 +33,8 @@ async def test_a_server_that_is_killed_and_started_again_costs_no_sentence_and_d
         await server.generate(await server.topic())
         async with started(*arguments, cwd=here, variables=variables) as process:
             await process.shown("sentence 40 of 400.", "output")
-            await server.process.kill()
+            server.process.send(number)
+            await server.process.wait()
             async with serving(data, claude) as again:
                 proxy.target = port_of(again.url)
                 code = await process.wait()

@@ -38,7 +38,8 @@ def test_json_holds_times_as_the_api_writes_them_and_no_control_character() -> N
     [
         (WRITING, "writing, 42 %"),
         (replace(WRITING, sections_done=2, sections_total=5), "writing, 42 %, 2/5 sections"),
-        (replace(WRITING, usage=Usage(output_tokens=12345)), "writing, 42 %, 12,345 tokens"),
+        (replace(WRITING, usage=Usage(input_tokens=345, output_tokens=12000)), "writing, 42 %, 12,345 tokens"),
+        (replace(WRITING, characters=1), "writing, 42 %, 1 character"),
         (replace(WRITING, estimated_completion=NOON + timedelta(seconds=83)), "writing, 42 %, 1:23 left"),
         (replace(WRITING, estimated_completion=NOON - timedelta(seconds=83)), "writing, 42 %, 0:00 left"),
         (

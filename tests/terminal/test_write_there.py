@@ -58,6 +58,22 @@ async def test_live_prints_the_text_as_it_comes_and_writes_the_file_all_the_same
     assert files(here)["t.md"].strip() == REPORT.strip()
 
 
+async def test_who_stops_to_read_the_text_gets_the_file_all_the_same(service: Service, here: Path) -> None:
+    go = trio.Event()
+    service.claude.script(Script(text=REPORT, hold=go, hold_at=20))
+
+    async with started("write", "Tides", "--live", "-o", "t.md", cwd=here, variables=told(service)) as process:
+        await process.shown("This is sentence 10 of 60.", "output")
+        assert process.inner.stdout
+        await process.inner.stdout.aclose()
+        go.set()
+        code = await process.wait()
+
+    assert code == 0, process.errors
+    assert files(here)["t.md"].strip() == REPORT.strip()
+    assert "BrokenPipe" not in process.errors
+
+
 async def test_json_is_one_document_on_standard_output(service: Service, run: Run) -> None:
     code, process = await run("write", "Tides", "--json")
 
