@@ -8,6 +8,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
+from dataclasses import dataclass
 from functools import cache
 from math import inf
 from typing import Any, Protocol
@@ -37,6 +38,10 @@ from app.threads import Threads
 
 END_SECONDS = 1.0
 """How long the response of a whole answer may take to end, for its connection to serve the next call."""
+
+ANTHROPIC = "https://api.anthropic.com"
+ASK_SECONDS = 10.0
+"""How long a question about a model may take."""
 
 LIMITING = frozenset({429, 529})
 """The statuses by which Claude asks everybody to wait: rate limited, and overloaded."""
@@ -201,6 +206,33 @@ async def open_claude(settings: Settings, threads: Threads) -> AsyncIterator[Cla
         yield Claude(client, settings.claude_timeout)
 
 
+@dataclass(frozen=True, slots=True)
+class ModelNews:
+    """What Claude's Models API tells of a model: `lifecycle` is `active`, `deprecated` or `retired`; `retires_on` is a
+    date such as 2027-05-01, where one is set."""
+
+    name: str
+    lifecycle: str
+    retires_on: str | None
+
+
+async def model_news(settings: Settings, name: str) -> ModelNews | None:
+    """Ask Claude about a model; None where it has none of that name. Raises a Failure, ClaudeAuth for a wrong key."""
+    async with AsyncAnthropic(
+        api_key=settings.api_key or "none", base_url=settings.base_url or ANTHROPIC, max_retries=1,
+        timeout=ASK_SECONDS, open_telemetry=False,
+    ) as client:  # fmt: skip
+        try:
+            with _failures():
+                found = await client.models.retrieve(name)
+        except ClaudeRequest as failure:
+            if isinstance(failure.__cause__, anthropic.NotFoundError):
+                return None
+            raise
+    lifecycle = getattr(found, "lifecycle", None) or "active"  # what stands in for Claude may tell less
+    return ModelNews(name, lifecycle, f"{found.retires_at:%Y-%m-%d}" if found.retires_at else None)
+
+
 def _client(settings: Settings) -> AsyncAnthropic:
     """Make the SDK's client; it reads certificates and imports modules, which blocks."""
     if settings.offline:
@@ -211,7 +243,7 @@ def _client(settings: Settings) -> AsyncAnthropic:
         use_pools(http_client, idle=STARTS_AT_ONCE)
     client = AsyncAnthropic(
         api_key=settings.api_key or "none",
-        base_url="http://offline.invalid" if settings.offline else settings.base_url or "https://api.anthropic.com",
+        base_url="http://offline.invalid" if settings.offline else settings.base_url or ANTHROPIC,
         max_retries=0,
         timeout=None,
         http_client=http_client,

@@ -1,6 +1,5 @@
-"""The command line: `longhand serve | write | user | token | backup | restore | check | bench | chaos`."""
+"""The command line: `longhand serve | write | watch | list | show | user | token | backup | doctor …`."""
 
-import logging
 import sqlite3
 import sys
 import time
@@ -8,32 +7,47 @@ from collections.abc import Callable
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, TypeVar
 
 import click
-import trio
+from click.shell_completion import CompletionItem
 from sqlite_utils import Database
 
 from app import __version__, passwords
 from app.access import MEMORY_SECONDS
 from app.directory import DATABASE, make_directory
 from app.errors import LonghandError, StartError, expected
-from app.main import log_of
 from app.models import Token, TokenId, later, now
 from app.options import DATA_DIR, settings_of
 from app.queries import sessions, users
-from app.server import load_config, serve_until_signal
 from app.store import open_database
-from app.write import Assignment, write_report
+from app.terminal.codes import exit_codes
 
 LATER = {
-    "backup": "app.keeping.command",
-    "restore": "app.keeping.command",
-    "check": "app.keeping.command",
-    "bench": "app.bench.command",
-    "chaos": "app.chaos.command",
+    "backup": ("app.keeping.command", "backup", "Back up the data directory into one FILE."),
+    "bench": ("app.bench.command", "bench", "Measure how the server does with many reports at once."),
+    "cancel": ("app.terminal.steer", "cancel", "Cancel the report of topic ID; nothing more is spent."),
+    "chaos": ("app.chaos.command", "chaos", "Try whether the promises hold under faults and kills."),
+    "check": ("app.keeping.command", "check", "Check the database and each report file."),
+    "completion": ("app.terminal.people", "completion", "Print what a SHELL needs to complete longhand's commands."),
+    "delete": ("app.terminal.topics", "delete", "Delete topic ID with its reports."),
+    "doctor": ("app.terminal.doctor", "doctor", "Look for what is wrong, here and with the server."),
+    "list": ("app.terminal.topics", "list_topics", "List your topics, the newest first."),
+    "login": ("app.terminal.people", "login", "Check a server's address and a token, and store them."),
+    "logout": ("app.terminal.people", "logout", "Forget the server and the token that login stored."),
+    "restore": ("app.keeping.command", "restore", "Restore the data directory from a backup FILE."),
+    "resume": ("app.terminal.steer", "resume", "Go on with the report of topic ID that failed or was cancelled."),
+    "serve": ("app.serving", "serve", "Serve the HTTP API until SIGTERM or SIGINT."),
+    "show": ("app.terminal.topics", "show", "Show the report of topic ID."),
+    "status": ("app.terminal.topics", "status", "Tell how far the report of topic ID is."),
+    "watch": (
+        "app.terminal.steer",
+        "watch",
+        "Watch the report of topic ID to its end, or every change of your topics.",
+    ),
+    "write": ("app.terminal.write", "write", "Write a report on TOPIC and wait for it."),
 }
-"""The commands that are imported when they are asked for: no server needs what they import."""
+"""The commands that are imported when they are asked for: the module, its name there, and the line of help for it."""
 
 T = TypeVar("T")
 
@@ -45,10 +59,27 @@ class Commands(click.Group):
         return sorted([*super().list_commands(ctx), *LATER])
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in LATER:
-            command: click.Command = getattr(import_module(LATER[cmd_name]), cmd_name)
-            return command
-        return super().get_command(ctx, cmd_name)
+        if cmd_name not in LATER:
+            return super().get_command(ctx, cmd_name)
+        module, name, _ = LATER[cmd_name]
+        command: click.Command = getattr(import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(self._short_helps(ctx))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        found = [
+            CompletionItem(name, help=told) for name, told in self._short_helps(ctx) if name.startswith(incomplete)
+        ]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
+
+    def _short_helps(self, ctx: click.Context) -> list[tuple[str, str]]:
+        """Return each command with one line of help; none is imported for it."""
+        here = {name: super(Commands, self).get_command(ctx, name) for name in super().list_commands(ctx)}
+        lines = {name: command.get_short_help_str(80) for name, command in here.items() if command}
+        return sorted((lines | {name: told for name, (_, _, told) in LATER.items()}).items())
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -61,56 +92,10 @@ class Commands(click.Group):
             ctx.exit(failure.exit_code if isinstance(failure, StartError) else 1)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, epilog=exit_codes(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="longhand")
 def main() -> None:
     """Write long reports with Claude in the background."""
-
-
-@main.command()
-@click.option("--bind", metavar="HOST:PORT", help="Where to listen instead of what hypercorn.toml says.")
-@click.option("--config", type=click.Path(path_type=Path), help="Another hypercorn.toml.")
-@DATA_DIR
-def serve(bind: str | None, config: Path | None, data_dir: Path | None) -> None:
-    """Serve the HTTP API until SIGTERM or SIGINT.
-
-    Exit codes: 0 after a clean stop, 1 after a crash or when the service cannot start, 2 for wrong settings.
-    """
-    settings = settings_of(data_dir)
-    with log_of(settings):
-        try:
-            trio.run(serve_until_signal, settings, load_config(config, bind), announce)
-        except Exception as error:
-            if expected(error):
-                raise
-            logging.getLogger("longhand.server").critical("The server crashed", exc_info=error)
-            raise StartError("The server crashed; the log says where.") from error
-
-
-@main.command()
-@click.argument("topic")
-@click.option("--plan", type=click.File(encoding="utf-8-sig"), help="A file with the outline; - is standard input.")
-@click.option("--language", default="ko", show_default=True, help="A BCP 47 tag, such as en.")
-@click.option("--instructions", default="", help="What else to mind.")
-@click.option("--model", help="One of the allowed models.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="The file to write; - is standard output.")
-@DATA_DIR
-def write(
-    topic: str, plan: Any, language: str, instructions: str, model: str | None, output: Path | None,
-    data_dir: Path | None,
-) -> None:  # fmt: skip
-    """Write a report on TOPIC and wait for it. The whole service runs in this process meanwhile.
-
-    Without -o, the file gets a name from the topic and lands where you are; no other file is overwritten. Exit codes:
-    0 when the report is written, 1 when it is not, 2 for wrong settings, 130 after Ctrl-C.
-    """
-    assignment = Assignment(topic, read_plan(plan) if plan else "", language, instructions, model)
-    settings = settings_of(data_dir).model_copy(
-        update={"log_level": "critical"}
-    )  # one line at the end says what failed
-    with log_of(settings):
-        exit_code = trio.run(write_report, settings, assignment, output)
-    sys.exit(exit_code)
 
 
 @main.group()
@@ -230,13 +215,6 @@ def state_of(token: Token) -> str:
     return f"{'valid until' if token.expires_at > now() else 'expired'} {token.expires_at}"
 
 
-def read_plan(file: TextIO) -> str:
-    try:
-        return file.read()
-    except UnicodeDecodeError as error:
-        raise click.BadParameter("the plan is not text in UTF-8", param_hint="'--plan'") from error
-
-
 def in_database(data_dir: Path | None, query: Callable[[Database], T], *, create: bool = False) -> T:
     """Run a query in one transaction of the data directory's database, beside a running server or without one.
 
@@ -255,7 +233,3 @@ def in_database(data_dir: Path | None, query: Callable[[Database], T], *, create
             return result
     except sqlite3.DatabaseError as error:
         raise StartError(f"The database in {directory} cannot be used: {error}.") from error
-
-
-def announce(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)

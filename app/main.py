@@ -1,17 +1,15 @@
 """The application: `create_app`, and `app` for `hypercorn --config hypercorn.toml app.main:app`."""
 
-import os
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
-from pathlib import Path
 
-from dotenv import dotenv_values
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 
 from app.edge import layers
-from app.errors import Problem, SettingsError
+from app.environment import environment
+from app.errors import Problem
 from app.logs import open_logs
 from app.openapi import serve
 from app.pages import account, admin, confirm, health, preferences, show, signin, static, versions, writing
@@ -81,15 +79,6 @@ def create_app(
     )
     application.router.redirect_slashes = False  # a path with one slash too many is unknown: 404
     return application
-
-
-def environment() -> dict[str, str]:
-    """Return the environment variables, over those of a `.env` file in the current directory. Raises SettingsError."""
-    try:
-        from_file = dotenv_values(".env")
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"The file .env in {Path.cwd()} cannot be read: {error}.") from error
-    return {name: value for name, value in from_file.items() if value is not None} | dict(os.environ)
 
 
 def log_of(settings: Settings) -> AbstractContextManager[None]:

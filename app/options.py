@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from app.main import environment
+from app.environment import environment
 from app.settings import Settings, load_settings
 
 DATA_DIR = click.option(

@@ -18,6 +18,12 @@ from tests.service import Service, running, settings_for
 Start = Callable[..., AbstractAsyncContextManager[Service]]
 
 
+@pytest.fixture(autouse=True)
+def nobody_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what `longhand login` has stored for the person who runs the tests out of them."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
 @pytest.fixture
 def blocked() -> Iterator[list[str]]:
     """Gather the steps that held the loop up, and fail the test for any: outside of Trio, whose groups of exceptions

@@ -62,10 +62,23 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         self.inner.send_signal(number)
 
+    async def shown(self, text: str, where: str = "errors") -> None:
+        """Wait until `text` stands anywhere in what it has written, or in its `output`."""
+        with trio.fail_after(PATIENCE_SECONDS):
+            while text not in getattr(self, where):
+                assert not self.ended.is_set(), f"it ended without {text!r}: {self.errors}{self.output}"
+                await self.changed.park()
+
+    async def type(self, text: str) -> None:
+        """Type on its terminal, where that is whole."""
+        assert isinstance(self.inner.stderr, trio.lowlevel.FdStream)
+        await self.inner.stderr.send_all(text.encode())
+
     async def run(self, stdin: bytes) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._write, stdin)
-            nursery.start_soon(self._read, self.inner.stdout, "output")
+            if self.inner.stdin is not None:
+                nursery.start_soon(self._write, stdin)
+                nursery.start_soon(self._read, self.inner.stdout, "output")
             nursery.start_soon(self._read, self.inner.stderr, "errors")
         await self.inner.wait()
         self.ended.set()
@@ -80,7 +93,7 @@ class Process:
     async def _read(self, stream: trio.abc.ReceiveStream | None, name: str) -> None:
         assert stream is not None
         content = b""
-        with suppress(trio.BrokenResourceError):  # so ends a terminal
+        with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # so ends a terminal, or a test's reading
             async for chunk in stream:
                 content += chunk
                 setattr(self, name, content.decode(errors="replace"))
@@ -103,21 +116,24 @@ async def started(
     module: str = "app",
     stdin: bytes = b"",
     terminal: bool = False,
+    whole_terminal: bool = False,
 ) -> AsyncIterator[Process]:
     """Start `longhand` with these arguments and environment variables; what still runs at the end is killed, children
     included.
 
-    `terminal`: its standard error is one.
+    `terminal`: its standard error is one. `whole_terminal`: it runs on one, as it does for a person: Ctrl-C can be
+    typed, and all it writes is in `errors`.
     """
-    master, slave = os.openpty() if terminal else (None, None)
+    master, slave = os.openpty() if terminal or whole_terminal else (None, None)
+    pipe = slave if whole_terminal and slave is not None else subprocess.PIPE
     inner = await trio.lowlevel.open_process(
-        [sys.executable, "-m", module, *arguments],
+        [*(["setsid", "--ctty"] if whole_terminal else []), sys.executable, "-m", module, *arguments],
         cwd=cwd,
         env=environment(variables),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdin=pipe,
+        stdout=pipe,
         stderr=slave or subprocess.PIPE,
-        start_new_session=True,
+        start_new_session=not whole_terminal,  # setsid makes one
     )
     if master is not None and slave is not None:
         os.close(slave)

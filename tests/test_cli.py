@@ -215,6 +215,8 @@ def test_a_database_that_is_none_is_told_in_one_line(command: Command) -> None:
     [
         (), ("serve",), ("write",), ("user",), ("user", "add"), ("user", "password"), ("token",), ("token", "add"),
         ("token", "list"), ("token", "revoke"), ("backup",), ("restore",), ("check",), ("bench",), ("chaos",),
+        ("login",), ("logout",), ("watch",), ("status",), ("list",), ("show",), ("cancel",), ("resume",), ("delete",),
+        ("doctor",), ("completion",),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("option", ["--help", "-h"])

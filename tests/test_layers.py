@@ -8,11 +8,13 @@ import pytest
 import app
 
 LEVELS = """
+    client
     errors models phrases words again idle addresses redact metrics spans emphasis footnotes passwords agents once
     refusals markdown
     inbox headers limiter signins forwarded logs boundaries
-    credentials
+    environment credentials
     settings prompts report render wire schema threads slots directory loopwatch text patience feed gate pace chunks
+    saving
     network guard snapshot queries files store tracing offline answer
     pool status protocols renderings
     connections claude access job
@@ -30,8 +32,10 @@ LEVELS = """
     main
     options
     server
-    write
     keeping
+    terminal
+    write
+    serving
     bench
     chaos
     cli
@@ -40,12 +44,12 @@ LEVELS = """
 """One line a level, lowest first; a package is one module. Each imports only from lines above its own."""
 
 DOORS = {
-    # A generation holds its sections; guard and server one connection, one stop; write the server it talks to. What
-    # they start ends there. The benchmark's load and its naive variant, here and below, are processes of their own.
-    # So is chaos.
+    # A generation holds its sections; guard and server one connection, one stop; write the server it talks to, and
+    # terminal who listens to Ctrl-C meanwhile. What they start ends there. The benchmark's load and its naive variant,
+    # here and below, are processes of their own. So is chaos.
     "starts tasks": (
         {"start_soon", "create_task_group", "open_nursery"},
-        {"runner", "generate", "server", "guard", "write", "bench", "chaos"},
+        {"runner", "generate", "server", "guard", "write", "terminal", "bench", "chaos"},
     ),
     # Inbox enters none: it hands Trio's function on to Hypercorn, in Hypercorn's own words. The log is written, and the
     # loop watched, from a thread of its own, for as long as the process lives.
@@ -54,16 +58,19 @@ DOORS = {
         {"threads", "inbox", "logs", "loopwatch", "bench", "chaos"},
     ),
     "imports the SDK": ({"anthropic"}, {"claude", "bench"}),
-    # Main tells of the first access token; write shows progress and may put the report on standard output, as keeping
-    # does with a backup.
-    "prints": ({"print", "stdout", "stderr", "echo"}, {"cli", "main", "write", "keeping", "bench", "chaos"}),
-    "reads the environment": ({"environ", "getenv", "dotenv"}, {"main"}),
+    # Main and serving tell of the first access token; saving may put the report on standard output, as keeping does
+    # with a backup.
+    "prints": (
+        {"print", "stdout", "stderr", "echo"},
+        {"cli", "main", "serving", "saving", "terminal", "keeping", "bench", "chaos"},
+    ),
+    "reads the environment": ({"environ", "getenv", "dotenv"}, {"environment"}),
     # Times that people read; guard's is the date of an answer. What waits, or remembers for a while, asks the clock
-    # that never jumps. Directory and keeping name what they set aside after it. The benchmark reads the times that a
-    # server tells.
+    # that never jumps. Directory and keeping name what they set aside after it. The benchmark and the client read
+    # the times that a server tells, and the terminal says how long from now they are.
     "reads the wall clock": (
         {"datetime", "time.time", "time.time_ns"},
-        {"models", "words", "guard", "directory", "keeping", "bench"},
+        {"models", "words", "guard", "directory", "keeping", "bench", "client", "terminal"},
     ),
     # Errors and queries only tell its exceptions apart. Keeping looks from outside, beside the store of a server.
     "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "keeping", "bench"}),

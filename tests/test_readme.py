@@ -3,10 +3,12 @@
 import re
 import subprocess
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
+import pytest
 import trio
 from starlette.routing import Route
 
@@ -15,6 +17,8 @@ from app.errors import Failure, Problem
 from app.main import create_app
 from app.openapi.build import API
 from app.settings import Settings
+from app.terminal.codes import CODES
+from tests.client.both import run_on
 from tests.service import ADMIN_TOKEN, Service
 
 ROOT = Path(__file__).parent.parent
@@ -92,6 +96,28 @@ def test_every_finding_of_the_check_stands_in_the_operators_page() -> None:
 def kinds(of: type[Any]) -> list[type[Any]]:
     """Return every class below one."""
     return [kind for below in of.__subclasses__() for kind in (below, *kinds(below))]
+
+
+def test_every_exit_code_stands_in_the_readme_as_the_help_says_it() -> None:
+    section = README[README.index("## In a terminal") : README.index("## In a Python program")]
+
+    rows = re.findall(r"^\| \d+ \| .+ \|$", section, re.MULTILINE)
+
+    assert rows == [f"| {code} | {meaning} |" for code, meaning in CODES.items()]
+
+
+@pytest.mark.parametrize("backend", ["trio", "asyncio"])
+async def test_the_program_of_the_readme_runs(
+    service: Service, backend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    section = README[README.index("## In a Python program") :]
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0], names)
+
+    report = await run_on(backend, partial(names["report"], service.url, ADMIN_TOKEN))
+
+    assert report.startswith("# A report")
+    assert capsys.readouterr().out == report
 
 
 async def test_the_first_report_with_curl_works_as_the_readme_says(service: Service) -> None:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from app.environment import environment
 from app.errors import SettingsError
-from app.main import environment
 from app.settings import Settings, load_settings
 
 KEY = {"ANTHROPIC_API_KEY": "sk-ant-a-key-of-the-tests"}

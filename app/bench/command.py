@@ -19,7 +19,7 @@ from app.bench.measure import Document, Tell, run
 from app.bench.options import Options
 from app.bench.plot import Mark, svg
 from app.bench.processes import BenchFailed, allow_many_files
-from app.main import environment
+from app.environment import environment
 from app.write import Interruption
 
 COUNT = click.IntRange(min=1, max=100_000)

@@ -18,7 +18,7 @@ from rich.table import Table
 from app.chaos.play import Evidence, Play
 from app.chaos.promises import Verdict, verdicts
 from app.chaos.standin import StandIn
-from app.main import environment
+from app.environment import environment
 from app.write import Interruption
 
 

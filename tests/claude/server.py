@@ -26,10 +26,11 @@ class FakeClaude:
 
     `calls` is the journal: every request to the API in the order of arrival, refused ones included. A call
     takes the next of the scripts given to `script`, or `default` where there is none; each may be a function
-    of the request's body.
+    of the request's body. `models` are what the Models API tells, by name; one with an `error` is a 401.
     """
 
     url: str = ""
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)
     default: Script | Chooser = field(default_factory=Script)
     calls: list[Call] = field(default_factory=list)
     scripts: deque[Script | Chooser] = field(default_factory=deque)
@@ -52,6 +53,8 @@ class FakeClaude:
             await lifespan(receive, send)
         elif (scope["method"], scope["path"]) == ("GET", "/journal"):
             await self.show_journal(send)
+        elif scope["method"] == "GET" and (name := scope["path"].removeprefix("/v1/models/")) in self.models:
+            await self.show_model(self.models[name], send)
         else:
             await self.answer(scope, receive, send)
 
@@ -81,10 +84,17 @@ class FakeClaude:
         return script if isinstance(script, Script) else script(body)
 
     async def show_journal(self, send: Send) -> None:
-        body = json.dumps([call.journal() for call in self.calls]).encode()
-        headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        await send_json(200, [call.journal() for call in self.calls], send)
+
+    async def show_model(self, model: dict[str, Any], send: Send) -> None:
+        await send_json(401 if "error" in model else 200, model, send)
+
+
+async def send_json(status: int, document: object, send: Send) -> None:
+    body = json.dumps(document).encode()
+    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
