@@ -152,7 +152,7 @@ async def routes_taken(service: Service, secret: str, network: str) -> set[str]:
             if not (answer.status_code == 401 or answer.headers.get("location", "").startswith("/sign-in")):
                 taken.add(path)
             elif answer.status_code == 303:
-                assert answer.headers["location"].startswith("/sign-in?next=")
+                assert answer.headers["location"].startswith("/sign-in" if path == "/" else "/sign-in?next=")
     return taken | {"/sign-out"}
 
 

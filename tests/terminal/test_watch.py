@@ -24,7 +24,7 @@ REPORT = numbered_text(COUNT)
 async def test_a_server_that_is_killed_and_started_again_costs_no_sentence_and_doubles_none(
     tmp_path: Path, here: Path, claude: FakeClaude, *, as_json: bool, number: signal.Signals
 ) -> None:
-    claude.default = continuing(REPORT, Script(pace=0.02))
+    claude.default = continuing(REPORT, Script(hold=trio.Event(), hold_at=10))
     data = tmp_path / "data"
     arguments = ("watch", "1", "--live", *(["--json"] if as_json else []))
 
@@ -35,6 +35,7 @@ async def test_a_server_that_is_killed_and_started_again_costs_no_sentence_and_d
             await process.shown("sentence 40 of 400.", "output")
             server.process.send(number)
             await server.process.wait()
+            claude.default = continuing(REPORT)
             async with serving(data, claude) as again:
                 proxy.target = port_of(again.url)
                 code = await process.wait()
