@@ -136,7 +136,7 @@ async def test_devices_of_all_are_shown_and_ended(service: Service) -> None:
 
     assert own < kims
     assert "kim · Firefox, Linux" in text_of(shown)
-    assert "admin · Firefox, Linux this device" in text_of(shown)
+    assert "admin · Firefox, Linux · this device" in text_of(shown)
     assert (done.headers["location"], gone.status_code) == ("/admin/devices?done=device", 404)
 
 
