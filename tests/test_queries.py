@@ -997,6 +997,12 @@ QUERIES: dict[str, Callable[[Database], object]] = {
         for before in (None, 9)
     },
     "topic": lambda db: topics.topic(db, TopicId(1)),
+    "count_topics": lambda db: topics.count_topics(db, None),
+    "count_topics owner": lambda db: topics.count_topics(db, UserId(1)),
+    "list_with_latest": lambda db: generations.list_with_latest(db, UserId(1), StatusName.FAILED, 9, 20),
+    "change_seen_topic": lambda db: generations.change_seen_topic(db, TopicId(1), "", "x", "y", "en"),
+    "add_topic_once": lambda db: acceptance.add_topic_once(db, Key(UserId(1), "k", "f"), UserId(1), "x", "", "ko"),
+    "version_of_topic": lambda db: artifacts.version_of_topic(db, TopicId(1), 2),
     "existing_topics": lambda db: topics.existing_topics(db, [TopicId(1)]),
     "delete_topic": lambda db: topics.delete_topic(db, TopicId(1)),
     "accept_generation": lambda db: accept(db, TopicId(1), key=Key(UserId(1), "a-key", "of a body")),
