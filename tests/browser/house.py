@@ -56,7 +56,7 @@ class House:
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,))
         self._reader.start()
-        found = URL.search(self.line("Running on http"))
+        found = URL.search(self.line("Running on http", 2 * PATIENCE_SECONDS))
         assert found
         self.url = found[1]
         self.port = int(self.url.rpartition(":")[2])
@@ -75,14 +75,14 @@ class House:
         self._process.stderr.close()
         self.http.close()
 
-    def line(self, text: str) -> str:
+    def line(self, text: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Wait for a line on standard error that contains `text`, and return it."""
 
         def found() -> str | None:
             return next((line for line in self._lines if text in line), None)
 
         with self._changed:
-            assert self._changed.wait_for(found, PATIENCE_SECONDS), f"no {text!r} in {self._lines}"
+            assert self._changed.wait_for(found, seconds), f"no {text!r} in {self._lines}"
             return found() or ""
 
     def _read(self, process: subprocess.Popen[str]) -> None:
