@@ -105,6 +105,11 @@ class Runner:
                 job.writing.cancel()
             return True
 
+    def is_finishing(self, topic_id: TopicId) -> bool:
+        """Whether an end now was asked for, of what is being written of a topic."""
+        job = self._jobs.get(topic_id)
+        return job is not None and job.finish_requested
+
     async def delete(self, topic_id: TopicId) -> None:
         """Cancel what runs for a topic and delete it, rows and files. Raises DatabaseFailed."""
         async with self._turn(topic_id):

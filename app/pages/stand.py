@@ -32,11 +32,16 @@ class Stand:
     percent: int | None
 
 
-def stand(snapshot: Snapshot, t: Words, clock: str | None = None) -> Stand:
-    """Say how a topic stands; `clock` is when Claude is tried again, as the page writes it."""
+def stand(snapshot: Snapshot, t: Words, clock: str | None = None, *, finishing: bool = False) -> Stand:
+    """Say how a topic stands; `clock` is when Claude is tried again, as the page writes it.
+
+    `finishing`: an end now was asked for.
+    """
     name = state_name(snapshot)
     generation = snapshot.generation
     long, short = _sentences(snapshot, name, t, clock)
+    if finishing and short:
+        long = t("sentence_finishing")
     if generation and snapshot.status.unfinished and generation.attempt + generation.retries > 1:
         long += f" {t('attempt', attempt=generation.attempt + generation.retries)}"  # which keeps markup what it is
     return Stand(name, *SHAPES[name], long, short, _percent(snapshot))

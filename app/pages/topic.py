@@ -54,7 +54,9 @@ def context(request: Request, topic: Topic, view: View, versions: list[Artifact]
     t = words(language_of(request))
     snapshot, generation = view.snapshot, view.snapshot.generation
     clock = when(t.language, snapshot.retry_at, "clock") if snapshot.retry_at else None
-    stands = stand(snapshot, t, clock)
+    finishing = request.state["runner"].is_finishing(topic.id)
+    stands = stand(snapshot, t, clock, finishing=finishing)
+    newest = generation.artifact_id if generation else None
     return {
         "topic": topic,
         "stand": stands,
@@ -68,6 +70,8 @@ def context(request: Request, topic: Topic, view: View, versions: list[Artifact]
         "contents": below_title(view.contents),
         "versions": versions,
         "title": topic.topic,
+        "finishing": finishing,
+        "version": next((version.version for version in versions if version.id == newest), None),
         "icon": stands.icon,
     } | form_context(request, topic, generation, again)
 

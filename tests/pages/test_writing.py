@@ -300,6 +300,24 @@ async def test_finishing_asks_first_and_ends_the_report_early(
     assert (await service.ended(topic_id))["status"] == "completed"
 
 
+async def test_a_report_that_is_being_finished_says_so_and_is_not_asked_again(
+    service: Service, claude: FakeClaude, browser: Browser
+) -> None:
+    topic_id = await service.topic("A topic", plan=PLAN)
+    await half(service, claude, topic_id)
+    written = (await service.status(topic_id))["characters"]
+    claude.script(Script(text="The rest of it. " * 40, hold=trio.Event(), hold_at=30))
+
+    await browser.post(f"/topics/{topic_id}/finish")
+    await service.wait_for_characters(topic_id, written + 100)
+    document = await show(browser, topic_id)
+
+    offered = [link.text for link in document.one("div", id="actions").all("a")]
+    assert "Finish now" not in offered
+    assert document.one("main")["data-phase"] == "writing"
+    assert document.one("span", class_="wide").text.startswith("Finishing here: ")
+
+
 @pytest.mark.parametrize("what", ["cancel", "finish"])
 async def test_what_has_ended_meanwhile_is_said_and_stays(service: Service, browser: Browser, what: str) -> None:
     topic_id = await service.topic("A topic")
