@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import trio
 from click.testing import CliRunner
+from sqlite_utils import Database
 
 from app.cli import main
 from app.directory import DATABASE, REPORTS
@@ -25,7 +26,8 @@ from app.keeping.backup import STAGING, back_up, staging
 from app.keeping.database import PAGES_A_STEP
 from app.keeping.restore import restore
 from app.models import TopicId
-from app.queries import topics
+from app.queries import sessions, topics, users
+from app.store import open_database
 from tests.claude import Script
 from tests.conftest import Start
 from tests.kept import TEXT, change, everything, files, make_kept, rows, tree
@@ -323,3 +325,31 @@ async def test_sigterm_leaves_nothing_of_a_backup(tmp_path: Path) -> None:
 
     assert "Traceback" not in process.errors
     assert tree(tmp_path) == before
+
+
+def test_a_backup_signs_nobody_in(data: Path, tmp_path: Path) -> None:
+    def sign_in(db: Database) -> object:
+        token = users.admin_token(db, "laptop")
+        return sessions.open_with_token(db, token, "a secret", "")
+
+    with closing(open_database(data / DATABASE)) as db:
+        assert sign_in(db)
+
+    back_up(data, tmp_path / "a.tar", nothing)
+    restore(tmp_path / "a.tar", tmp_path / "restored")
+
+    assert rows(data, "SELECT COUNT(*) FROM sessions") != rows(tmp_path / "restored", "SELECT COUNT(*) FROM sessions")
+    with closing(open_database(tmp_path / "restored" / DATABASE)) as db:
+        assert sessions.user_of_session(db, users.digest("a secret")) is None
+        assert list(db.query("SELECT label FROM tokens WHERE label = 'laptop'"))
+
+
+def test_a_database_from_before_there_were_sessions_is_backed_up(data: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(data / DATABASE)) as db:
+        db.execute("DROP TABLE sessions")
+        db.execute("DELETE FROM _sqlite_migrations WHERE name = 'm004_sessions'")
+        db.commit()
+
+    back_up(data, tmp_path / "a.tar", nothing)
+
+    assert (tmp_path / "a.tar").exists()

@@ -37,6 +37,7 @@ MADE: dict[type[Problem], Problem] = {
 BY_STATUS = {
     400: {"malformed_json", "malformed_request"},
     401: {"unauthorized"},
+    403: {"csrf"},
     404: {"not_found"},
     405: {"method_not_allowed"},
     408: {"request_timeout"},

@@ -7,14 +7,18 @@ from pathlib import Path
 import pytest
 import trio
 
+from app.signins import FREE
 from tests.claude import FakeClaude, Script
+from tests.pages.test_account import FRESH
 from tests.process import Server, serving
 from tests.routes.client import add_token
 from tests.service import ADMIN_TOKEN
+from tests.visiting import Browser
 
 KEY = "a-key-without-the-usual-shape"
 COLLECTOR = "what-the-collector-asks-for"
 WRONG = "lh_wrong-but-somebody-may-have-meant-another-server"
+PASSWORD, TYPED_AS_NAME = "a password of more than ten", "what-somebody-typed-into-the-wrong-field"
 IN_QUERY = "what-somebody-put-into-a-query"
 
 
@@ -51,6 +55,47 @@ async def meet_a_bug(server: Server, token: str) -> str:
     await server.rows("PRAGMA wal_checkpoint(TRUNCATE)")
     assert answer.status_code == 500
     return answer.text
+
+
+async def use_a_browser(server: Server, token: str) -> set[str]:
+    """Sign in and out in all ways, right and wrong, and return every secret that went either way."""
+    secrets = {PASSWORD, TYPED_AS_NAME, WRONG, token}
+    wrong = ({"token": WRONG}, {"name": TYPED_AS_NAME, "password": PASSWORD}, {"name": "kim", "password": WRONG})
+    for number, fields in enumerate(wrong):
+        async with Browser.of(server.url, **{"X-Forwarded-For": f"10.0.0.{number}"}) as browser:
+            for _ in range(FREE):
+                assert (await browser.sign_in(**fields)).status_code == 401
+    async with Browser.of(server.url) as browser:
+        await browser.sign_in(token=token)
+        secrets |= {browser.secret or "", browser.http.cookies.get("longhand_sign_in") or ""} - {""}
+        await browser.post("/account/password", password=PASSWORD, again=PASSWORD)
+        made = await browser.post("/account/tokens", label="laptop")
+        (fresh,) = FRESH.findall((await browser.get(made.headers["location"])).text)
+        await browser.http.post("/account/tokens", data={"label": "x"})
+        await browser.post("/sign-out")
+        await browser.sign_in(name="kim", password=PASSWORD)
+        secrets |= {fresh, browser.secret or fresh}
+    return secrets
+
+
+async def test_no_secret_of_a_browser_leaves_the_server(tmp_path: Path, claude: FakeClaude) -> None:
+    async with serving(
+        tmp_path / "data", claude, LONGHAND_LOG_LEVEL="debug", LONGHAND_TRUSTED_PROXIES="127.0.0.1"
+    ) as server:
+        secrets = await use_a_browser(server, await add_token(server, "kim"))
+        metrics = (await server.http.get("/metrics")).text
+        server.process.inner.terminate()
+        assert await server.process.wait() == 0
+    kept = b"".join(path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file())
+
+    log = server.process.errors
+    assert "10 sign-ins as 'kim' failed" in log
+    assert "10 sign-ins as somebody whom we do not know failed" in log
+    assert len(secrets) == 7
+    for secret in secrets:
+        assert secret not in log
+        assert secret not in metrics
+        assert secret.encode() not in kept
 
 
 @pytest.mark.parametrize("form", ["json", "console"])

@@ -25,6 +25,13 @@ class Browser:
     def __init__(self, http: httpx2.AsyncClient) -> None:
         self.http = http
 
+    @classmethod
+    @asynccontextmanager
+    async def of(cls, url: str, **headers: str) -> AsyncIterator["Browser"]:
+        """Open a browser in front of a server."""
+        async with http_client({"User-Agent": FIREFOX, "Accept-Language": "en"} | headers, url) as http:
+            yield cls(http)
+
     @property
     def secret(self) -> str | None:
         """The secret of its session."""
@@ -63,8 +70,7 @@ def text_of(answer: httpx2.Response) -> str:
 @asynccontextmanager
 async def browsing(service: Service, *, signed_in: str | None = None, **headers: str) -> AsyncIterator[Browser]:
     """Open a browser, signed in with an access token where there is one."""
-    async with http_client({"User-Agent": FIREFOX, "Accept-Language": "en"} | headers, service.url) as http:
-        browser = Browser(http)
+    async with Browser.of(service.url, **headers) as browser:
         if signed_in:
             answer = await browser.sign_in(token=signed_in)
             assert answer.status_code == 303, answer.text

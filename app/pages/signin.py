@@ -18,7 +18,9 @@ async def show_sign_in(request: Request) -> Response:
     try:
         await visitor(request)
     except SignInNeeded:
-        return sign_in_page(request, next_path)
+        response = sign_in_page(request, next_path)
+        entry.drop_session(request.scope, response)  # of a session that is over; else each visit counts as a guess
+        return response
     return RedirectResponse(next_path, 303, NO_STORE)
 
 

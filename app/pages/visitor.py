@@ -20,7 +20,7 @@ from app.routes.resource import Request
 FORM = "application/x-www-form-urlencoded"
 MOST_FIELDS = 100
 
-LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")
+LOCAL = re.compile(r"/(?!/)[!-\[\]-~]*")
 """A path with a query, in printable ASCII and without a backslash, which browsers take for a slash."""
 
 LONGEST = 2000

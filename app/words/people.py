@@ -137,6 +137,7 @@ WORDS = {
     "limit_threads_read": ("스레드: 읽기", "Threads: reading"),
     "limit_threads_write": ("스레드: 쓰기", "Threads: writing"),
     "limit_threads_files": ("스레드: 파일", "Threads: files"),
+    "limit_threads_render": ("스레드: 그리기", "Threads: rendering"),
     "limit_threads_hash": ("스레드: 비밀번호", "Threads: passwords"),
     "settings": ("적용 중인 설정", "Settings in force"),
     "setting": ("이름", "Name"),

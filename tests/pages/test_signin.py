@@ -216,6 +216,18 @@ async def test_signing_out_ends_the_session_and_forgets_the_cookie(service: Serv
         assert (await thief.get("/account")).headers["location"] == "/sign-in?next=/account"
 
 
+async def test_a_cookie_that_is_over_is_forgotten_and_counts_as_a_guess_no_more(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with browsing(service, signed_in=ADMIN_TOKEN) as browser:
+        await service.rows("UPDATE sessions SET ended_at = created_at")
+        for _ in range(2 * FREE):
+            await browser.get((await browser.get("/account")).headers["location"])
+
+    assert browser.secret is None
+    assert not [record for record in caplog.records if record.levelno == logging.WARNING]
+
+
 async def test_two_browsers_are_two_sessions(service: Service) -> None:
     async with browsing(service, signed_in=ADMIN_TOKEN) as one, browsing(service, signed_in=ADMIN_TOKEN) as two:
         crossed = await one.http.post("/account/tokens", data={"csrf": await two.csrf()})

@@ -1,5 +1,6 @@
 """Who may ask, and for what: tokens, owners, admins."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -152,7 +153,7 @@ async def routes_taken(service: Service, secret: str, network: str) -> set[str]:
             if not (answer.status_code == 401 or answer.headers.get("location", "").startswith("/sign-in")):
                 taken.add(path)
             elif answer.status_code == 303:
-                assert answer.headers["location"].startswith("/sign-in?next=")
+                assert re.fullmatch(r"/sign-in(\?next=/.+)?", answer.headers["location"])
     return taken | {"/sign-out"}
 
 
