@@ -121,7 +121,7 @@ async def add_topic(request: Request) -> Response:
         return show_new(request, sent, 422, faults=error.faults)
     except Problem as error:
         return _refused(request, sent, error, t)
-    return RedirectResponse(f"/topics/{topic.id}", 303)
+    return RedirectResponse(f"/topics/{topic.id}#state", 303)
 
 
 def show_new(

@@ -209,6 +209,6 @@ async function copy(button, source) {
 }
 
 dress(document);
-const first = document.querySelector("#summary, [autofocus]") ?? (location.hash === "#state" && $("state"));
+const first = document.querySelector("#summary, [autofocus]") ?? $(location.hash === "#state" ? "state" : document.querySelector(".said") && "heading");
 if (first && document.activeElement !== first) first.focus();
 if (location.hash === "#state") history.replaceState(null, "", location.pathname);

@@ -86,7 +86,7 @@ function showStatus() {
   if (!status || held || data.live !== "1") return;
   const left = minutes(status, Date.now() - skew);
   if (left !== null) least = Math.min(least, left);
-  tell(sentence(status, t, left === null ? null : least, clock));
+  if (data.finishing !== "1") tell(sentence(status, t, left === null ? null : least, clock));
   bar(status.progress_percent);
   facts();
   document.querySelectorAll("#outline li").forEach((item, i) => mark(item, i - status.sections_done));

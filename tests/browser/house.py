@@ -19,6 +19,7 @@ from tests.service import ADMIN_TOKEN
 
 Json = dict[str, Any]
 WAITS = {"LONGHAND_CHECKPOINT_SECONDS": "0.1", "LONGHAND_BACKOFF_SECONDS": "0.05", "LONGHAND_MAX_RETRY_AFTER": "600"}
+ENDED = "It has ended."
 URL = re.compile(r"Running on (http://\S+)")
 
 
@@ -56,7 +57,7 @@ class House:
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,))
         self._reader.start()
-        found = URL.search(self.line("Running on http"))
+        found = URL.search(self.line("Running on http", 2 * PATIENCE_SECONDS))
         assert found
         self.url = found[1]
         self.port = int(self.url.rpartition(":")[2])
@@ -75,22 +76,27 @@ class House:
         self._process.stderr.close()
         self.http.close()
 
-    def line(self, text: str) -> str:
+    def line(self, text: str, seconds: float = PATIENCE_SECONDS) -> str:
         """Wait for a line on standard error that contains `text`, and return it."""
 
         def found() -> str | None:
-            return next((line for line in self._lines if text in line), None)
+            return next((line for line in self._lines if text in line or line is ENDED), None)
 
         with self._changed:
-            assert self._changed.wait_for(found, PATIENCE_SECONDS), f"no {text!r} in {self._lines}"
-            return found() or ""
+            line = self._changed.wait_for(found, seconds)
+            assert line and line is not ENDED, f"no {text!r} in {''.join(self._lines)}"
+            return line
 
     def _read(self, process: subprocess.Popen[str]) -> None:
         assert process.stderr is not None
         for line in process.stderr:
-            with self._changed:
-                self._lines.append(line)
-                self._changed.notify_all()
+            self._note(line)
+        self._note(ENDED)
+
+    def _note(self, line: str) -> None:
+        with self._changed:
+            self._lines.append(line)
+            self._changed.notify_all()
 
     def post(self, path: str, **body: Any) -> Json:
         """Call the API as admin, and return what the answer says."""

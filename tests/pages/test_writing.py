@@ -96,7 +96,7 @@ async def test_a_report_is_written_as_it_was_asked_for(start: Start, claude: Fak
         await service.ended(topic_id)
         (row,) = await service.rows("SELECT plan, mode, model, instructions FROM generations")
 
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/topics/{topic_id}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/topics/{topic_id}#state")
     assert row == {
         "plan": "## One\n\n## Two",
         "mode": "sections",
@@ -150,7 +150,7 @@ async def test_what_is_being_written_is_shown_and_no_error(
     answer = await press(browser, form, button(form, "Write the report"))
     asked = await browser.get(f"/topics/{topic_id}/write")
 
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/topics/{topic_id}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/topics/{topic_id}#state")
     assert (asked.status_code, asked.headers["location"]) == (303, f"/topics/{topic_id}")
     assert len(await generations(service, topic_id)) == 1
 
@@ -267,7 +267,7 @@ async def test_cancelling_asks_first_and_keeps_what_is_ticked(
     assert asked.one("h1").text == "Cancel writing?"
     assert f"Keep the {still['characters']} characters" in form.text
     assert still["status"] == "generating"
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/topics/{topic_id}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/topics/{topic_id}#state")
     assert (status["status"], status["artifact_id"] is not None) == ("cancelled", keep_text)
 
 
@@ -338,7 +338,7 @@ async def test_where_nothing_was_ever_written_nothing_ends(service: Service, bro
 
     answer = await browser.post(f"/topics/{topic_id}/{what}")
 
-    assert (answer.status_code, answer.headers["location"]) == (303, f"/topics/{topic_id}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/topics/{topic_id}#state")
 
 
 async def test_starting_over_writes_anew_as_it_was_asked_for(
