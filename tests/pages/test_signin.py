@@ -1,6 +1,7 @@
 """Signing in and out: by access token, by name and password; what a browser keeps, and what it is led to."""
 
 import logging
+import re
 from unicodedata import normalize
 
 import pytest
@@ -309,3 +310,14 @@ async def test_a_session_that_was_not_used_for_long_is_over_and_so_is_an_old_one
             service_answer = await browser.get("/account")
 
         assert service_answer.status_code == 303
+
+
+async def test_the_page_brings_what_reads_a_sign_in_link(service: Service) -> None:
+    async with browsing(service) as browser:
+        shown = await browser.get("/sign-in")
+        (module,) = re.findall(r'<script type="module" src="([^"]*/sign-in\.js)">', shown.text)
+        read = await browser.get(module)
+
+    assert read.headers["content-type"] == "text/javascript; charset=utf-8"
+    assert "location.hash" in read.text
+    assert "replaceState" in read.text
