@@ -12,7 +12,7 @@ from app.client.connection import Connection, pauses
 from app.client.errors import ClientError, LonghandProblem, NotLonghand, heals
 from app.client.events import Event, ListEvent, read_event, read_list_event
 from app.client.nouns import Accepted, Artifact, Noun, Status, Topic
-from app.client.watch import Watch
+from app.client.watch import LEAVE_SECONDS, Watch
 
 WAIT_SECONDS = 30
 PAGE = 100
@@ -47,9 +47,10 @@ class Client:
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        for watch in self._watches:
-            await watch.aclose()
-        await self._connection.__aexit__(*error)
+        with move_on_after(LEAVE_SECONDS, shield=True):
+            for watch in self._watches:
+                await watch.aclose()
+            await self._connection.__aexit__(*error)
 
     # Topics
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 from typing import Any, Generic, Self, TypeVar
 
 import httpx2
-from anyio import CancelScope, current_time, move_on_after, sleep_until
+from anyio import current_time, move_on_after, sleep_until
 
 from app.client.address import unreachable
 from app.client.connection import LONGEST_PAUSE, Connection, pauses
@@ -16,6 +16,8 @@ from app.client.sse import Parser
 
 QUIET_SECONDS = 45.0
 """A server sends at least a comment every 15 seconds; after so long without a byte, the line is dead."""
+
+LEAVE_SECONDS = 2.0
 
 FIRST_PAUSE = 1.0
 """How long to wait before the next connection, where the server has not told."""
@@ -102,7 +104,8 @@ class Watch(Generic[E]):
             self._pause(refused)
         finally:
             if not whole:  # cancelled, too: what this connection would still have told comes over the next one
-                await self._leave()
+                with move_on_after(LEAVE_SECONDS, shield=True):
+                    await self._leave()
 
     async def _connect(self) -> None:
         connection = self._connection
@@ -159,5 +162,5 @@ class Watch(Generic[E]):
         with move_on_after(0, shield=True), suppress(httpx2.HTTPError):
             async for _ in chunks:
                 pass
-        with CancelScope(shield=True), move_on_after(1), suppress(httpx2.HTTPError):
+        with move_on_after(LEAVE_SECONDS, shield=True), suppress(httpx2.HTTPError):
             await response.aclose()

@@ -22,6 +22,8 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 10.0
 """How long a command tries again what may yet succeed, while somebody waits for it."""
 
+COMPLETE_SECONDS = 2.0
+
 URL = click.option("--url", metavar="URL", help="The server, instead of LONGHAND_URL or the one you logged in to.")
 TOKEN = click.option(
     "--token", metavar="TOKEN",
@@ -79,12 +81,12 @@ def signed_in(url: str | None, token: str | None) -> Login:
 
 
 def complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Complete the id of a topic, by asking the server for a second; nothing where that fails."""
+    """Complete the id of a topic, by asking the server; nothing where that fails or takes long."""
 
     async def ask() -> list[CompletionItem]:
         found: list[CompletionItem] = []
         login = named(ctx.params.get("url"), ctx.params.get("token"))
-        with anyio.move_on_after(1):
+        with anyio.move_on_after(COMPLETE_SECONDS):
             if login and login.token:
                 async with Client(login.url, login.token, patience=0) as client:
                     topics = await client.topics(most=50)

@@ -75,8 +75,9 @@ async def written(
             outcome = await attended(client, topic_id, watch, show, interruption, ask)
         settled = outcome.left or outcome.status is not None
     finally:
-        if not settled:
-            await _cancel(client, topic_id)
+        if not settled:  # nobody waits for the report any more, so nothing more is spent on it
+            with move_on_after(CANCEL_SECONDS, shield=True), suppress(ClientError):
+                await client.cancel(topic_id)
     return outcome
 
 
@@ -112,17 +113,21 @@ async def _ordered(client: Client, assignment: Assignment, interruption: Interru
     with _until(interruption):
         topic = await client.add_topic(assignment.topic, plan=assignment.plan, language=assignment.language)
         topic_id = topic.id
+        refused: LonghandProblem | None = None
         try:
             await client.generate(
                 topic_id, instructions=assignment.instructions, model=assignment.model, mode=assignment.mode
             )
-        except LonghandProblem:
+        except LonghandProblem as problem:
+            refused = problem
+        if refused is not None:
             with suppress(ClientError):
                 await client.delete_topic(topic_id)
-            raise
+            raise refused
         return topic_id
     if topic_id is not None:  # the server may have taken the order all the same
-        await _cancel(client, topic_id)
+        with move_on_after(CANCEL_SECONDS, shield=True), suppress(ClientError):
+            await client.cancel(topic_id)
     return None
 
 
@@ -131,12 +136,6 @@ async def _concluded(client: Client, status: Status) -> Outcome:
     if status.status != "completed" or status.artifact_id is None:
         return Outcome(FAILED, status)
     return Outcome(0, status, (await client.download(status.artifact_id)).encode())
-
-
-async def _cancel(client: Client, topic_id: int) -> None:
-    """Nobody waits for the report any more, so nothing more is spent on it."""
-    with move_on_after(CANCEL_SECONDS, shield=True), suppress(ClientError):
-        await client.cancel(topic_id)
 
 
 def told(outcome: Outcome, show: Show, target: str | None, *, as_json: bool) -> int:

@@ -4,6 +4,7 @@ answers."""
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -79,9 +80,8 @@ async def between(url: str) -> AsyncIterator[Between]:
     """Run a proxy before the server at `url`."""
     proxy = Between(port_of(url))
     async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        (listener,) = await nursery.start(partial(trio.serve_tcp, proxy.handle, 0, host="127.0.0.1"))
         proxy.port = listener.socket.getsockname()[1]
-        nursery.start_soon(trio.serve_listeners, proxy.handle, [listener])
         yield proxy
         nursery.cancel_scope.cancel()
 
@@ -121,8 +121,7 @@ def answer(status: str, body: str = "", *headers: str, kind: str = "application/
 async def canned(*answers: bytes) -> AsyncIterator[Canned]:
     server = Canned(list(answers))
     async with trio.open_nursery() as nursery:
-        (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        (listener,) = await nursery.start(partial(trio.serve_tcp, server.handle, 0, host="127.0.0.1"))
         server.port = listener.socket.getsockname()[1]
-        nursery.start_soon(trio.serve_listeners, server.handle, [listener])
         yield server
         nursery.cancel_scope.cancel()

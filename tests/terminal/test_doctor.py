@@ -100,6 +100,7 @@ async def test_a_key_that_is_refused_is_a_problem(claude: FakeClaude, settings_o
     (finding,) = await of_claude(settings_of_claude)
 
     assert (finding.level, finding.told) == (Level.PROBLEM, f"{ClaudeAuth.message}.")
+    assert finding.advice == "Check ANTHROPIC_API_KEY."
 
 
 async def test_no_claude_at_all_is_a_problem() -> None:

@@ -24,7 +24,8 @@ REPORT = numbered_text(COUNT)
 async def test_a_server_that_is_killed_and_started_again_costs_no_sentence_and_doubles_none(
     tmp_path: Path, here: Path, claude: FakeClaude, *, as_json: bool, number: signal.Signals
 ) -> None:
-    claude.default = continuing(REPORT, Script(hold=trio.Event(), hold_at=10))
+    claude.script(Script(text=REPORT, hold=trio.Event(), hold_at=20))
+    claude.default = continuing(REPORT)
     data = tmp_path / "data"
     arguments = ("watch", "1", "--live", *(["--json"] if as_json else []))
 
@@ -32,10 +33,9 @@ async def test_a_server_that_is_killed_and_started_again_costs_no_sentence_and_d
         variables = {"LONGHAND_URL": proxy.url, "LONGHAND_TOKEN": ADMIN_TOKEN}
         await server.generate(await server.topic())
         async with started(*arguments, cwd=here, variables=variables) as process:
-            await process.shown("sentence 40 of 400.", "output")
+            await process.shown("sentence 180 of 400.", "output")
             server.process.send(number)
             await server.process.wait()
-            claude.default = continuing(REPORT)
             async with serving(data, claude) as again:
                 proxy.target = port_of(again.url)
                 code = await process.wait()

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 import trio
+from anyio import CancelScope
 
+from app.client import Client
+from app.terminal.interruption import Interruption
+from app.terminal.show import Show
+from app.terminal.writing import Assignment, Outcome, written
 from tests.claude import Script, numbered_text
 from tests.process import started
-from tests.service import Service
+from tests.service import ADMIN_TOKEN, Service
 from tests.terminal.conftest import Run, told
 
 REPORT = numbered_text(60)
@@ -135,6 +140,16 @@ async def test_without_a_terminal_a_signal_cancels_it(
     assert process.errors.splitlines()[-1] == "Cancelled. Nothing was written."
     assert (await service.ended(1))["status"] == "cancelled"
     assert files(here) == {}
+
+
+async def test_a_signal_before_anything_is_asked_holds(service: Service) -> None:
+    interruption = Interruption(CancelScope(), exit_code=130)
+
+    async with Client(service.url, ADMIN_TOKEN) as client:
+        outcome = await written(client, Assignment("Tides", "", "en", "", None), Show(), interruption, None)
+
+    assert outcome == Outcome(130)
+    assert await service.rows("SELECT id FROM topics") == []
 
 
 async def test_with_a_data_directory_it_is_written_here(service: Service, run: Run, here: Path) -> None:
