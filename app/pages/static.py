@@ -1,6 +1,8 @@
-"""Style sheet, modules and icons: loaded once, served under an address that names their content."""
+"""Style sheet, modules and icons: loaded and compressed once, served under an address that names their content."""
 
+import gzip
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -22,11 +24,16 @@ MEDIA = {
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
+GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[0-9.]+\s*)?(?:,|$)", re.IGNORECASE)
+"""An Accept-Encoding (RFC 9110, 12.5.3) that takes gzip by its name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file as it is served, with its entity tag."""
+    """A file as it is served, plain and compressed, with its entity tag."""
 
     body: bytes
+    compressed: bytes
     media: str
     etag: str
 
@@ -54,7 +61,8 @@ def assets() -> Assets:
 
 
 def _asset(body: bytes, media: str) -> Asset:
-    return Asset(body, media, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    compressed = gzip.compress(body, mtime=0)
+    return Asset(body, compressed, media, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
 async def get_file(request: Request) -> Response:
@@ -64,10 +72,15 @@ async def get_file(request: Request) -> Response:
     if asset is None:
         raise NotFound
     current = request.path_params.get("version") == known.version
-    headers = {"ETag": asset.etag, "Cache-Control": FOR_EVER if current else "no-cache"}
-    if matches(request.headers.get("if-none-match", ""), asset.etag):
+    headers = {"Cache-Control": FOR_EVER if current else "no-cache", "Vary": "Accept-Encoding"}
+    body, etag = asset.body, asset.etag
+    if GZIP.search(request.headers.get("accept-encoding", "")):
+        body, etag = asset.compressed, f'{etag[:-1]}-gzip"'
+        headers["Content-Encoding"] = "gzip"
+    headers["ETag"] = etag
+    if matches(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    return Response(asset.body, 200, headers | {"Content-Type": asset.media})
+    return Response(body, 200, headers | {"Content-Type": asset.media})
 
 
 routes = [

@@ -1,5 +1,6 @@
 """Style sheet, modules and icons: whole, light, kept for ever under a name of their content."""
 
+import gzip
 import re
 from pathlib import Path
 
@@ -24,6 +25,29 @@ async def test_a_file_is_kept_for_ever_under_the_address_that_names_its_content(
     assert answer.headers["content-type"] == "text/css; charset=utf-8"
     assert answer.headers["cache-control"] == again.headers["cache-control"] == FOR_EVER
     assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "compressed"),
+    [
+        ("gzip", True), ("br, GZIP;q=0.5", True), ("gzip;q=1.0, identity", True), ("", False), ("br", False),
+        ("gzip;q=0", False), ("gzip; q=0.0, br", False), ("x-gzipped", False), ("identity", False),
+    ],
+)  # fmt: skip
+async def test_it_is_compressed_for_who_takes_that(service: Service, accepted: str, *, compressed: bool) -> None:
+    address = assets().url("app.css")
+    async with service.http.stream("GET", address, headers={"Accept-Encoding": accepted}) as answer:
+        body = b"".join([piece async for piece in answer.aiter_raw()])
+    again = await service.http.get(
+        address, headers={"Accept-Encoding": accepted, "If-None-Match": answer.headers["etag"]}
+    )
+
+    plain = (FOLDER / "app.css").read_bytes()
+    assert ("content-encoding" in answer.headers) is compressed
+    assert (gzip.decompress(body) if compressed else body) == plain
+    assert answer.headers["vary"] == again.headers["vary"] == "Accept-Encoding"
+    assert again.status_code == 304
+    assert answer.headers["etag"] == assets().files["app.css"].etag or compressed
 
 
 @pytest.mark.parametrize("version", ["", "/000000000000"])
@@ -56,6 +80,9 @@ def test_the_weights_stay_within_the_budget() -> None:
 
     assert size["app.css"] <= 24 * 1024
     assert sum(size[name] for name in ICONS) <= 6 * 1024
+    sent = {name: len(asset.compressed) for name, asset in assets().files.items()}
+    assert sum(sent[name] for name in sent if name.endswith(".js")) <= 24 * 1024
+    assert sum(size.values()) + 30 * 1024 <= 100 * 1024
 
 
 def test_an_icon_is_plain_and_differs_from_the_others() -> None:
