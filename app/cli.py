@@ -1,26 +1,14 @@
 """The command line: `longhand serve | write | watch | list | show | user | token | backup | doctor …`."""
 
-import sqlite3
 import sys
-import time
-from collections.abc import Callable
-from contextlib import closing
 from importlib import import_module
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.shell_completion import CompletionItem
-from sqlite_utils import Database
 
-from app import __version__, passwords
-from app.access import MEMORY_SECONDS
-from app.directory import DATABASE, make_directory
+from app import __version__
 from app.errors import LonghandError, StartError, expected
-from app.models import Token, TokenId, later, now
-from app.options import DATA_DIR, settings_of
-from app.queries import sessions, users
-from app.store import open_database
 from app.terminal.codes import exit_codes
 
 LATER = {
@@ -40,6 +28,8 @@ LATER = {
     "serve": ("app.serving", "serve", "Serve the HTTP API until SIGTERM or SIGINT."),
     "show": ("app.terminal.topics", "show", "Show the report of topic ID."),
     "status": ("app.terminal.topics", "status", "Tell how far the report of topic ID is."),
+    "token": ("app.people", "token", "Add, list and revoke access tokens."),
+    "user": ("app.people", "user", "Add users, and set their passwords."),
     "watch": (
         "app.terminal.steer",
         "watch",
@@ -49,37 +39,28 @@ LATER = {
 }
 """The commands that are imported when they are asked for: the module, its name there, and the line of help for it."""
 
-T = TypeVar("T")
-
 
 class Commands(click.Group):
     """The commands; an expected failure ends each with one plain line and its exit code."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted([*super().list_commands(ctx), *LATER])
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return sorted(LATER)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in LATER:
-            return super().get_command(ctx, cmd_name)
+            return None
         module, name, _ = LATER[cmd_name]
         command: click.Command = getattr(import_module(module), name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
-            formatter.write_dl(self._short_helps(ctx))
+            formatter.write_dl([(name, told) for name, (_, _, told) in sorted(LATER.items())])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        found = [
-            CompletionItem(name, help=told) for name, told in self._short_helps(ctx) if name.startswith(incomplete)
-        ]
+        lines = sorted((name, told) for name, (_, _, told) in LATER.items() if name.startswith(incomplete))
+        found = [CompletionItem(name, help=told) for name, told in lines]
         return found + click.Command.shell_complete(self, ctx, incomplete)
-
-    def _short_helps(self, ctx: click.Context) -> list[tuple[str, str]]:
-        """Return each command with one line of help; none is imported for it."""
-        here = {name: super(Commands, self).get_command(ctx, name) for name in super().list_commands(ctx)}
-        lines = {name: command.get_short_help_str(80) for name, command in here.items() if command}
-        return sorted((lines | {name: told for name, (_, _, told) in LATER.items()}).items())
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -96,140 +77,3 @@ class Commands(click.Group):
 @click.version_option(__version__, prog_name="longhand")
 def main() -> None:
     """Write long reports with Claude in the background."""
-
-
-@main.group()
-def user() -> None:
-    """Add users, and set their passwords."""
-
-
-@user.command("add")
-@click.argument("name")
-@click.option("--admin", is_flag=True, help="Sees and may do everything.")
-@DATA_DIR
-def add_user(name: str, *, admin: bool, data_dir: Path | None) -> None:
-    """Add a user and print a first access token, as the last line. Works while the server runs."""
-    if not users.USER_NAME.fullmatch(name):
-        raise click.BadParameter("a name has 1 to 64 letters, digits and . _ @ -", param_hint="NAME")
-    token = users.new_token()
-
-    def add(db: Database) -> bool:
-        return users.add_with_token(db, name, token, is_admin=admin) is not None
-
-    if not in_database(data_dir, add, create=True):
-        raise click.ClickException(
-            f"There is a user '{name}' already. Give them a token with 'longhand token add {name}'."
-        )
-    print(f"Added the user '{name}'. This is their access token, shown only now:")
-    print(token)
-
-
-@user.command("password")
-@click.argument("name")
-@click.option("--remove", is_flag=True, help="Let NAME sign in with access tokens alone.")
-@DATA_DIR
-def set_password(name: str, *, remove: bool, data_dir: Path | None) -> None:
-    """Set the password of the user NAME.
-
-    All their sessions in browsers end. It works while the server runs. The password is asked for twice, hidden; where
-    standard input is no terminal, its first line is the password.
-    """
-    try:
-        password = None if remove else passwords.hashed(asked_password())
-    except passwords.PasswordUnfit as error:
-        raise click.ClickException(f"This is not set: {error}.") from None
-
-    def change(db: Database) -> bool:
-        owner = users.user_named(db, name)
-        if owner:
-            sessions.change_password(db, owner.id, password)
-        return owner is not None
-
-    if not in_database(data_dir, change):
-        raise click.ClickException(f"There is no user '{name}'. Add them with 'longhand user add {name}'.")
-    time.sleep(MEMORY_SECONDS)  # a running server may remember the sessions for this long
-    print(f"{'Removed' if remove else 'Set'} the password of '{name}'; their sessions have ended.")
-
-
-def asked_password() -> str:
-    if sys.stdin.isatty():
-        return str(click.prompt("Password", hide_input=True, confirmation_prompt=True))
-    try:
-        return sys.stdin.readline().removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        raise click.ClickException("The password is not text in UTF-8.") from error
-
-
-@main.group()
-def token() -> None:
-    """Add, list and revoke access tokens."""
-
-
-@token.command("add")
-@click.argument("name")
-@click.option("--label", default="", help="What the token is for.")
-@click.option("--days", type=click.IntRange(1, 36_500), help="When it ends by itself.", show_default="never")
-@DATA_DIR
-def add_token(name: str, label: str, days: int | None, data_dir: Path | None) -> None:
-    """Print a further access token for the user NAME, as the last line."""
-    if label in users.OUR_LABELS:
-        raise click.BadParameter("this label is Longhand's own; choose another", param_hint="--label")
-    fresh = users.new_token()
-
-    def add(db: Database) -> bool:
-        owner = users.user_named(db, name)
-        if owner:
-            users.add_token(db, owner.id, fresh, label, later(days * 86_400) if days else None)
-        return owner is not None
-
-    if not in_database(data_dir, add):
-        raise click.ClickException(f"There is no user '{name}'. Add them with 'longhand user add {name}'.")
-    print(f"This is an access token for '{name}', shown only now:")
-    print(fresh)
-
-
-@token.command("list")
-@DATA_DIR
-def list_tokens(data_dir: Path | None) -> None:
-    """List all access tokens, by id; the tokens themselves are not kept."""
-    for found in in_database(data_dir, users.tokens):
-        print(f"{found.id}\t{found.user_name}\t{found.label or '-'}\tcreated {found.created_at}\t{state_of(found)}")
-
-
-@token.command("revoke")
-@click.argument("token_id", type=int)
-@DATA_DIR
-def revoke_token(token_id: int, data_dir: Path | None) -> None:
-    """Revoke the access token TOKEN_ID. When the command returns, no server takes it any more."""
-    if not in_database(data_dir, lambda db: users.revoke_token(db, TokenId(token_id))):
-        raise click.ClickException(f"There is no valid token {token_id}. 'longhand token list' shows them.")
-    time.sleep(MEMORY_SECONDS)  # a running server may remember it for this long
-    print(f"Revoked the token {token_id}.")
-
-
-def state_of(token: Token) -> str:
-    if token.revoked_at:
-        return f"revoked {token.revoked_at}"
-    if token.expires_at is None:
-        return "valid"
-    return f"{'valid until' if token.expires_at > now() else 'expired'} {token.expires_at}"
-
-
-def in_database(data_dir: Path | None, query: Callable[[Database], T], *, create: bool = False) -> T:
-    """Run a query in one transaction of the data directory's database, beside a running server or without one.
-
-    Raises StartError, also where there is no database and none is to be created.
-    """
-    directory = settings_of(data_dir).data_dir
-    if create:
-        make_directory(directory)
-    elif not (directory / DATABASE).exists():
-        raise StartError(f"There is no database in {directory}. Name its directory with --data-dir.")
-    try:
-        with closing(open_database(directory / DATABASE)) as db:
-            db.conn.execute("BEGIN IMMEDIATE")
-            result = query(db)
-            db.conn.execute("COMMIT")
-            return result
-    except sqlite3.DatabaseError as error:
-        raise StartError(f"The database in {directory} cannot be used: {error}.") from error

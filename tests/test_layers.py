@@ -38,6 +38,7 @@ LEVELS = """
     serving
     bench
     chaos
+    people
     cli
     __main__
 """
@@ -62,7 +63,7 @@ DOORS = {
     # with a backup.
     "prints": (
         {"print", "stdout", "stderr", "echo"},
-        {"cli", "main", "serving", "saving", "terminal", "keeping", "bench", "chaos"},
+        {"cli", "people", "main", "serving", "saving", "terminal", "keeping", "bench", "chaos"},
     ),
     "reads the environment": ({"environ", "getenv", "dotenv"}, {"environment"}),
     # Times that people read; guard's is the date of an answer. What waits, or remembers for a while, asks the clock
@@ -73,8 +74,8 @@ DOORS = {
         {"models", "words", "guard", "directory", "keeping", "bench", "client", "terminal"},
     ),
     # Errors and queries only tell its exceptions apart. Keeping looks from outside, beside the store of a server.
-    "names sqlite3": ({"sqlite3"}, {"store", "cli", "errors", "queries", "keeping", "bench"}),
-    "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "cli", "keeping"}),
+    "names sqlite3": ({"sqlite3"}, {"store", "people", "errors", "queries", "keeping", "bench"}),
+    "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "people", "keeping"}),
 }
 """What it is called: (the names that give it away, the modules that may)."""
 
