@@ -15,11 +15,12 @@ HTML = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"}
 
 async def test_an_unknown_path_is_a_page_for_a_person_and_a_problem_for_a_program(service: Service) -> None:
     page = await service.http.get("/nothing", headers=HTML | {"Accept-Language": "ko"})
-    other = await service.http.get("/nothing", headers={"Accept": "*/*"})
+    others = [await service.http.get("/nothing", headers={"Accept": kind}) for kind in ("*/*", "text/plain")]
 
     assert page.status_code == 404
     assert parse(page).one("h1").text == "찾을 수 없어요"
-    problem(other, 404, "not_found")
+    for other in others:
+        problem(other, 404, "not_found")
 
 
 @pytest.mark.parametrize(

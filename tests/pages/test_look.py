@@ -20,7 +20,7 @@ PAGES = ("/", "/topics/new", "/account", "/admin")
         ("en;q=0.8,ko;q=0.9", "ko"),
         ("fr,en-GB;q=0.5", "en"),
         ("KO", "ko"),
-        ("ko;q=0,en;q=0.1", "en"),
+        ("ko;q=0", "en"),
         ("ko;q=0.5,en;q=0.5", "ko"),
         ("ja", "en"),
         ("*", "en"),
