@@ -71,7 +71,7 @@ class Author:
         """Let the next call write a text, going on from what is written, as far as the gate lets it."""
         gate = Gate(self)
         gate.let(until)
-        base = Script(pieces=len(text) // 12, hold=cast("trio.Event", gate), **more)
+        base = Script(pieces=len(text) // 12, hold=cast("trio.Event", gate), ping_seconds=5, **more)
         self.script(continuing(text, base))
         return gate
 

@@ -36,7 +36,9 @@ def chromium_path() -> str:
 def browser() -> Iterator[Browser]:
     path = chromium_path()
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=path, args=["--disable-dev-shm-usage", "--disable-smooth-scrolling"])
+        chromium = playwright.chromium.launch(
+            executable_path=path, args=["--disable-dev-shm-usage", "--disable-smooth-scrolling"]
+        )
         yield chromium
         chromium.close()
 

@@ -83,8 +83,8 @@ class House:
             return next((line for line in self._lines if text in line or line is ENDED), None)
 
         with self._changed:
-            line = self._changed.wait_for(found, seconds)
-            assert line and line is not ENDED, f"no {text!r} in {''.join(self._lines)}"
+            line = self._changed.wait_for(found, seconds) or ENDED
+            assert line is not ENDED, f"no {text!r} in {''.join(self._lines)}"
             return line
 
     def _read(self, process: subprocess.Popen[str]) -> None:

@@ -6,7 +6,7 @@ from tests.browser.author import Author, Gate
 from tests.browser.house import House
 from tests.claude import Script, numbered_text
 
-HOSTILE_TITLE = "<img src=x onerror=\"window.hit=1\"> & <script>window.hit=1</script> **굵게** {{ 7*7 }}"
+HOSTILE_TITLE = '<img src=x onerror="window.hit=1"> & <script>window.hit=1</script> **굵게** {{ 7*7 }}'
 HOSTILE = """# <script>window.hit = 1</script>
 
 A <img src=x onerror="window.hit = 1"> [link](javascript:window.hit=1) ![picture](https://example.org/x.png)
@@ -49,21 +49,18 @@ print("아주 긴 줄을 가진 코드도 화면 밖으로 넘치지 않아야 �
 
 여기까지 쓴다.
 """
-WORDS = {
-    "ko": ("아주긴주제이름이빈칸없이이어져도화면을넘치지않아야한다 — 전기차 충전 시설의 지역 격차", "## 현황과 사례\n\n## 맺음말"),
-    "en": ("Regional gaps in EV charging, with-a-name-that-is-long-and-does-not-break-anywhere", "## Section 1\n\n## Section 2"),
-}  # fmt: skip
+TITLE = "아주긴주제이름이빈칸없이이어져도화면을넘치지않아야한다 — with-a-name-that-is-long-and-does-not-break-anywhere"
+PLAN = "## 현황과 사례\n\n## 맺음말"
 
 ROOM = {"LONGHAND_MAX_CONCURRENT": "2"}
 """Settings under which the third generation at once is queued."""
 
 
-def scenes(home: House, writer: Author, language: str) -> dict[str, int]:
+def scenes(home: House, writer: Author) -> dict[str, int]:
     """Make a topic in each state, and return their ids by the state's name. The service has `ROOM`."""
-    title, plan = WORDS[language]
 
     def topic(name: str) -> int:
-        return home.topic(f"{title} ({name})", plan=plan, language=language)
+        return home.topic(f"{TITLE} ({name})", plan=PLAN, language="ko")
 
     def ended(name: str, *scripts: Script, **order: object) -> int:
         writer.script(*scripts)
@@ -76,7 +73,7 @@ def scenes(home: House, writer: Author, language: str) -> dict[str, int]:
     found["failed"] = ended("failed", Script.error(401, "authentication_error", "no"))
     found["refused"] = ended("refused", Script.refusal())
     found["cancelled"] = cancelled(home, writer, topic("cancelled"))
-    writer.script(Script(thinking=3, hold=trio.Event()))
+    writer.script(Script(thinking=3, hold=trio.Event(), ping_seconds=5))
     found["thinking"] = begun(home, topic("thinking"), "thinking")
     writer.gated(SAMPLE, "| 부산")
     found["writing"] = begun(home, topic("writing"), "writing")

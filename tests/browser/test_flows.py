@@ -4,12 +4,12 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import CDPSession, Page, expect
+from playwright.sync_api import CDPSession, Dialog, Page, Request, expect
 
 from tests.browser.author import Author
 from tests.browser.conftest import Arrive
 from tests.browser.house import House
-from tests.browser.scenes import HOSTILE, HOSTILE_TITLE, begun
+from tests.browser.scenes import HOSTILE, HOSTILE_TITLE, SAMPLE, begun
 from tests.browser.test_live import has_sentence, numbers
 from tests.claude import Fault, Script, numbered_text
 from tests.service import ADMIN_TOKEN
@@ -40,8 +40,8 @@ def covered(page: Page) -> bool:
     """Tell whether the strip lies over all of what has the focus."""
     found: bool = page.evaluate("""() => {
       const element = document.activeElement, strip = document.getElementById('strip');
-      if (!strip || element === document.body || strip.contains(element) || strip.compareDocumentPosition(element) & 2) return false;
-      if (getComputedStyle(strip).position !== 'sticky') return false;
+      if (!strip || element === document.body || strip.contains(element)) return false;
+      if (strip.compareDocumentPosition(element) & 2 || getComputedStyle(strip).position !== 'sticky') return false;
       const box = element.getBoundingClientRect();
       return box.height > 0 && box.bottom <= strip.getBoundingClientRect().bottom && box.bottom > 0;
     }""")
@@ -123,7 +123,12 @@ def test_an_outline_is_saved_in_place_and_another_windows_change_is_shown(home: 
     expect(other.locator("#plan")).to_have_value("## Another")
     assert focused(other)
     dialogs: list[str] = []
-    other.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
+
+    def leave(dialog: Dialog) -> None:
+        dialogs.append(dialog.type)
+        dialog.accept()
+
+    other.on("dialog", leave)
     other.locator("#plan").press_sequentially("x")
     other.goto(home.url)
     assert dialogs == ["beforeunload"]
@@ -144,7 +149,12 @@ def test_ctrl_enter_while_hangul_is_composed_sends_once_with_the_last_syllable(h
     topic_id = home.topic("조합", plan="", language="ko")
     page = visit(language="ko").page(f"/topics/{topic_id}")
     posts: list[str] = []
-    page.on("request", lambda request: request.method == "POST" and posts.append(request.post_data or ""))
+
+    def note(request: Request) -> None:
+        if request.method == "POST":
+            posts.append(request.post_data or "")
+
+    page.on("request", note)
     field = page.locator("#plan")
     field.focus()
     keyboard: CDPSession = page.context.new_cdp_session(page)
@@ -350,3 +360,27 @@ def test_what_has_the_focus_when_a_report_fails_leaves_it_to_the_card(
     expect(page.locator("#announcer")).to_have_text("The report failed.")
     expect(page).to_have_title(re.compile("^Failed: Fails"))
     assert numbers(page)[:19] == list(range(1, 20))
+
+
+def test_the_page_speaks_the_readers_language_and_the_report_its_own(
+    home: House, writer: Author, visit: Arrive
+) -> None:
+    writer.script(Script(text=SAMPLE))
+    topic_id = home.topic("한국어 보고서", language="ko")
+    home.generate(topic_id)
+    home.ended(topic_id)
+    page = visit(language="en").page(f"/topics/{topic_id}")
+
+    assert page.locator("html").get_attribute("lang") == "en"
+    assert page.locator("#report").get_attribute("lang") == "ko"
+    assert page.locator("h1").get_attribute("lang") == "ko"
+    expect(page.locator("#state")).to_contain_text("Done")
+    size, leading, width = page.evaluate("""() => {
+      const text = document.querySelector('#report p'), style = getComputedStyle(text);
+      return [parseFloat(style.fontSize), parseFloat(style.lineHeight), text.clientWidth];
+    }""")
+    assert (size, round(leading / size, 2)) == (18, 1.8)
+    assert width <= 34 * size
+    page.get_by_role("button", name="한국어").click()
+    expect(page.locator("html")).to_have_attribute("lang", "ko")
+    expect(page.locator("#state")).to_contain_text("완성")

@@ -1,6 +1,7 @@
 """A report on its page while it is written: what stands, what moves, what is said aloud."""
 
 import re
+from collections.abc import Callable
 
 from playwright.sync_api import Page, expect
 
@@ -51,9 +52,7 @@ def test_the_first_html_holds_all_text_so_far(home: House, writer: Author, visit
     gate.let()
 
 
-def test_what_stands_stands_to_the_end_and_the_reader_is_not_moved(
-    home: House, writer: Author, visit: Arrive
-) -> None:
+def test_what_stands_stands_to_the_end_and_the_reader_is_not_moved(home: House, writer: Author, visit: Arrive) -> None:
     topic_id, gate = writing(home, writer, 45)
     page = visit().page(f"/topics/{topic_id}")
     has_sentence(page, 30)
@@ -122,9 +121,7 @@ def test_hold_freezes_text_and_figures_and_release_shows_all(home: House, writer
     gate.let()
 
 
-def test_a_selection_in_the_open_block_survives_the_text_that_comes(
-    home: House, writer: Author, visit: Arrive
-) -> None:
+def test_a_selection_in_the_open_block_survives_the_text_that_comes(home: House, writer: Author, visit: Arrive) -> None:
     topic_id, gate = writing(home, writer, 40)
     page = visit().page(f"/topics/{topic_id}", clock=True)
     has_sentence(page, 35)
@@ -147,7 +144,7 @@ def test_a_selection_in_the_open_block_survives_the_text_that_comes(
     gate.let()
 
 
-LETTING_GO = {
+LETTING_GO: dict[str, Callable[[Page], object]] = {
     "wheel": lambda page: page.mouse.wheel(0, -60),
     "page up": lambda page: page.keyboard.press("PageUp"),
     "home": lambda page: page.keyboard.press("Home"),
@@ -216,7 +213,8 @@ def test_the_status_element_speaks_seldom_and_tells_the_end(home: House, writer:
     page.evaluate("""() => {
       window.spoken = [];
       const note = () => spoken.push(document.getElementById('announcer').textContent);
-      new MutationObserver(note).observe(document.getElementById('announcer'), { childList: true, characterData: true });
+      const changes = { childList: true, characterData: true };
+      new MutationObserver(note).observe(document.getElementById('announcer'), changes);
     }""")
     assert page.locator("#announcer").inner_text() == ""
 
