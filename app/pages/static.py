@@ -1,6 +1,8 @@
 """Style sheet, modules and icons: loaded once, served under an address that names their content."""
 
+import gzip
 import hashlib
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -19,14 +21,17 @@ MEDIA = {
     ".svg": "image/svg+xml",
 }
 
+IMPORT = re.compile(rb'^import [^"]*"\./([^"]+)"', re.MULTILINE)
+
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file as it is served, with its entity tag."""
+    """A file as it is served, as it is and packed, with its entity tag."""
 
     body: bytes
+    packed: bytes
     media: str
     etag: str
 
@@ -43,6 +48,14 @@ class Assets:
         self.files[name]
         return f"/static/{self.version}/{name}"
 
+    def imports(self, names: list[str]) -> list[str]:
+        """Return the further modules that these modules import, so that a page asks for all of them at once."""
+        found = list(names)
+        for name in found:
+            imported = [other.decode() for other in IMPORT.findall(self.files[name].body)]
+            found += [other for other in imported if other not in found]
+        return found[len(names) :]
+
 
 @cache
 def assets() -> Assets:
@@ -54,7 +67,7 @@ def assets() -> Assets:
 
 
 def _asset(body: bytes, media: str) -> Asset:
-    return Asset(body, media, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    return Asset(body, gzip.compress(body, mtime=0), media, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
 async def get_file(request: Request) -> Response:
@@ -64,10 +77,13 @@ async def get_file(request: Request) -> Response:
     if asset is None:
         raise NotFound
     current = request.path_params.get("version") == known.version
-    headers = {"ETag": asset.etag, "Cache-Control": FOR_EVER if current else "no-cache"}
-    if matches(request.headers.get("if-none-match", ""), asset.etag):
+    packed = "gzip" in request.headers.get("accept-encoding", "")
+    etag = f'{asset.etag[:-1]}-gzip"' if packed else asset.etag
+    headers = {"ETag": etag, "Cache-Control": FOR_EVER if current else "no-cache", "Vary": "Accept-Encoding"}
+    if matches(request.headers.get("if-none-match", ""), etag):
         return Response(status_code=304, headers=headers)
-    return Response(asset.body, 200, headers | {"Content-Type": asset.media})
+    headers |= {"Content-Type": asset.media, **({"Content-Encoding": "gzip"} if packed else {})}
+    return Response(asset.packed if packed else asset.body, 200, headers)
 
 
 routes = [

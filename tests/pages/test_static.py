@@ -56,6 +56,31 @@ def test_the_weights_stay_within_the_budget() -> None:
 
     assert size["app.css"] <= 24 * 1024
     assert sum(size[name] for name in ICONS) <= 6 * 1024
+    modules = [name for name in assets().files if name.endswith(".js")]
+    on_the_list = ["page.js", "topics.js", *assets().imports(["page.js", "topics.js"])]
+    assert sum(size[name] for name in on_the_list) <= 24 * 1024
+    assert sum(len(assets().files[name].packed) for name in modules) <= 24 * 1024
+
+
+async def test_a_file_is_packed_for_those_who_take_it(service: Service) -> None:
+    url = assets().url("page.js")
+    packed = await service.http.get(url, headers={"Accept-Encoding": "gzip, br"})
+    plain = await service.http.get(url, headers={"Accept-Encoding": "identity"})
+
+    assert packed.headers["content-encoding"] == "gzip"
+    assert "content-encoding" not in plain.headers
+    assert packed.content == plain.content == assets().files["page.js"].body
+    assert packed.headers["etag"] != plain.headers["etag"]
+    assert packed.headers["vary"] == plain.headers["vary"] == "Accept-Encoding"
+    again = await service.http.get(url, headers={"Accept-Encoding": "gzip", "If-None-Match": packed.headers["etag"]})
+    assert again.status_code == 304
+
+
+async def test_a_page_asks_at_once_for_all_that_its_modules_import(service: Service) -> None:
+    document = parse(await service.http.get("/sign-in"))
+
+    assert assets().imports(["topic.js"]) == ["page.js", "line.js", "open.js", "reader.js", "sentence.js"]
+    assert document.all("link", rel="modulepreload") == []
 
 
 def test_an_icon_is_plain_and_differs_from_the_others() -> None:
