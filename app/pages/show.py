@@ -35,7 +35,11 @@ def page(request: Request[Any], template: str, status: int = 200, **context: obj
     """Render a template. Beside `context` it has what `surroundings` gives; what it lacks is a bug and raises."""
     t = words(language_of(request))
     name = template.removesuffix(".html")
-    given = surroundings(request, t) | {"page_name": name, "modules": modules(name)}
+    given = surroundings(request, t) | {
+        "page_name": name,
+        "modules": modules(name),
+        "imports": assets().imports(modules(name)),
+    }
     html = environment().get_template(template).render(given | context)
     headers = HEADERS | {"Content-Language": t.language}
     return Response(html, status, headers, media_type="text/html; charset=utf-8")

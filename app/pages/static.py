@@ -21,6 +21,8 @@ MEDIA = {
     ".svg": "image/svg+xml",
 }
 
+IMPORT = re.compile(rb'^import [^"]*"\./([^"]+)"', re.MULTILINE)
+
 FOR_EVER = "public, max-age=31536000, immutable"
 
 
@@ -30,10 +32,10 @@ GZIP = re.compile(r"(?:^|,)\s*gzip\s*(?:;\s*q=(?!0(?:\.0*)?\s*(?:,|$))[0-9.]+\s*
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A file as it is served, plain and compressed, with its entity tag."""
+    """A file as it is served, as it is and packed, with its entity tag."""
 
     body: bytes
-    compressed: bytes
+    packed: bytes
     media: str
     etag: str
 
@@ -50,6 +52,14 @@ class Assets:
         self.files[name]
         return f"/static/{self.version}/{name}"
 
+    def imports(self, names: list[str]) -> list[str]:
+        """Return the further modules that these modules import, so that a page asks for all of them at once."""
+        found = list(names)
+        for name in found:
+            imported = [other.decode() for other in IMPORT.findall(self.files[name].body)]
+            found += [other for other in imported if other not in found]
+        return found[len(names) :]
+
 
 @cache
 def assets() -> Assets:
@@ -61,8 +71,7 @@ def assets() -> Assets:
 
 
 def _asset(body: bytes, media: str) -> Asset:
-    compressed = gzip.compress(body, mtime=0)
-    return Asset(body, compressed, media, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
+    return Asset(body, gzip.compress(body, mtime=0), media, f'"{hashlib.sha256(body).hexdigest()[:32]}"')
 
 
 async def get_file(request: Request) -> Response:
@@ -75,7 +84,7 @@ async def get_file(request: Request) -> Response:
     headers = {"Cache-Control": FOR_EVER if current else "no-cache", "Vary": "Accept-Encoding"}
     body, etag = asset.body, asset.etag
     if GZIP.search(request.headers.get("accept-encoding", "")):
-        body, etag = asset.compressed, f'{etag[:-1]}-gzip"'
+        body, etag = asset.packed, f'{etag[:-1]}-gzip"'
         headers["Content-Encoding"] = "gzip"
     headers["ETag"] = etag
     if matches(request.headers.get("if-none-match", ""), etag):

@@ -303,6 +303,9 @@ line.channel.addEventListener("message", ({ data: { opened } }) => {
 });
 
 bar();
-if (data.live === "1") begin();
+if (data.live === "1") {
+  begin();
+  if (document.activeElement === $("state")) speak(t("speak_started"), true);
+}
 setInterval(tick, DRAW);
 setInterval(() => (showStatus(), title()), SENTENCE);

@@ -182,6 +182,7 @@ def test_a_double_press_and_a_reload_start_one_generation(home: House, writer: A
 
     page.get_by_role("button", name="Write the report").dblclick()
     has_sentence(page, 9)
+    expect(page.locator("#announcer")).to_have_text("Writing has started.")
     page.reload()
     has_sentence(page, 9)
     page.go_back()

@@ -80,9 +80,18 @@ def test_the_weights_stay_within_the_budget() -> None:
 
     assert size["app.css"] <= 24 * 1024
     assert sum(size[name] for name in ICONS) <= 6 * 1024
-    sent = {name: len(asset.compressed) for name, asset in assets().files.items()}
-    assert sum(sent[name] for name in sent if name.endswith(".js")) <= 24 * 1024
+    modules = [name for name in assets().files if name.endswith(".js")]
+    on_the_list = ["page.js", "topics.js", *assets().imports(["page.js", "topics.js"])]
+    assert sum(size[name] for name in on_the_list) <= 24 * 1024
+    assert sum(len(assets().files[name].packed) for name in modules) <= 24 * 1024
     assert sum(size.values()) + 30 * 1024 <= 100 * 1024
+
+
+async def test_a_page_asks_at_once_for_all_that_its_modules_import(service: Service) -> None:
+    document = parse(await service.http.get("/sign-in"))
+
+    assert assets().imports(["topic.js"]) == ["page.js", "line.js", "open.js", "reader.js", "sentence.js"]
+    assert document.all("link", rel="modulepreload") == []
 
 
 def test_an_icon_is_plain_and_differs_from_the_others() -> None:
