@@ -160,9 +160,9 @@ def test_ctrl_enter_while_hangul_is_composed_sends_once_with_the_last_syllable(h
     keyboard: CDPSession = page.context.new_cdp_session(page)
 
     keyboard.send("Input.imeSetComposition", {"text": "하", "selectionStart": 1, "selectionEnd": 1})
-    keyboard.send("Input.imeSetComposition", {"text": "한", "selectionStart": 1, "selectionEnd": 1})
     enter = {"key": "Process", "code": "Enter", "windowsVirtualKeyCode": 229, "modifiers": 2}
     keyboard.send("Input.dispatchKeyEvent", {"type": "rawKeyDown", **enter})
+    page.evaluate("fetch('/healthz')")  # what was sent before is known when this is answered
     assert posts == []
     with page.expect_response(lambda response: response.request.method == "POST"):
         keyboard.send("Input.insertText", {"text": "한"})
@@ -180,8 +180,16 @@ def test_a_double_press_and_a_reload_start_one_generation(home: House, writer: A
     topic_id = home.topic("Twice", plan="## A", language="en")
     page = visit().page(f"/topics/{topic_id}")
 
+    posts: list[str] = []
+
+    def note(request: Request) -> None:
+        if request.method == "POST":
+            posts.append(request.url)
+
+    page.on("request", note)
     page.get_by_role("button", name="Write the report").dblclick()
     has_sentence(page, 9)
+    assert len(posts) == 1
     expect(page.locator("#announcer")).to_have_text("Writing has started.")
     page.reload()
     has_sentence(page, 9)

@@ -117,6 +117,9 @@ HOSTILE = """<script>window.hit = 1</script> <img src=x onerror="window.hit = 1"
 <svg onload=window.hit=1> **<b onclick=1>x</b>** `<i>` [<u>](data:text/html,x)
 
 | <script>window.hit = 1</script> |
+
+```
+<img src=x onerror="window.hit = 1">
 """
 
 
