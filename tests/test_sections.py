@@ -128,7 +128,9 @@ async def test_every_call_has_the_same_cached_prefix(start: Start) -> None:
             "제목 <&>", plan=f"Before.\n\n{plan(3)}\n\n- with a bullet & more", language="ko"
         )
         await service.generate(topic_id, mode=SECTIONS, instructions="Be <brief>.")
-        await status_when(service, topic_id, lambda status: status["sections_done"] == 2 and status["attempt"] == 2)
+        began = [await service.claude.next_call() for _ in range(4)]
+        await [call for call in began if section_of(call.body) == "Part 2"][1].held.wait()
+        await status_when(service, topic_id, lambda status: status["sections_done"] == 2)
         await cancel(service, topic_id, mode="finish")
         await service.ended(topic_id)
 
