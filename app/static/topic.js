@@ -45,21 +45,29 @@ function addBlock(block) {
 }
 
 function show(whole) {
-  const open = $("open");
+  let open = $("open");
   if (!open || selects(open)) return false;
   if (blocks.length || text) $("soon")?.remove();
-  for (const { offset: at, end, html } of blocks.splice(0)) {
+  if (blocks.length) open = close(open);
+  const word = /\S{1,20}$/.exec(text);
+  draw(open, whole || !word ? text : text.slice(0, word.index));
+  grown();
+  return true;
+}
+
+// What is closed takes the open block's place; the next one is an element of its own, for nothing that stands moves.
+function close(open) {
+  const next = open.cloneNode();
+  const closed = blocks.splice(0).map(({ offset: at, end, html }) => {
     const block = document.createElement("div");
     block.className = "block";
     block.dataset.offset = at;
     block.dataset.end = end;
     block.innerHTML = html;
-    open.before(block);
-  }
-  const word = /\S{1,20}$/.exec(text);
-  draw(open, whole || !word ? text : text.slice(0, word.index));
-  grown();
-  return true;
+    return block;
+  });
+  open.replaceWith(...closed, next);
+  return next;
 }
 
 let whole = true;
@@ -286,7 +294,7 @@ async function catchUp() {
   }
   tellStatus(found.status);
   title();
-  return data.live === "1";
+  return ["queued", "generating"].includes(found.status.status);
 }
 
 const line = new Line({

@@ -103,6 +103,23 @@ def test_the_main_flow_by_keyboard_alone(home: House, writer: Author, visit: Arr
     expect(page.get_by_text("The topic was deleted.")).to_be_visible()
 
 
+def test_a_sign_in_link_signs_in_and_its_token_stays_in_no_address(home: House, visit: Arrive) -> None:
+    page = visit(cookies=None).page()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{home.url}/sign-in#{ADMIN_TOKEN}")
+
+    expect(page.locator("#token")).to_have_value(ADMIN_TOKEN)
+    expect(page.locator("#token")).to_have_attribute("type", "password")
+    assert page.url == f"{home.url}/sign-in"
+    page.locator("#token").press("Enter")
+    page.wait_for_url(f"{home.url}/")
+
+    assert not [url for url in asked if ADMIN_TOKEN in url]
+    page.go_back()
+    assert ADMIN_TOKEN not in page.url
+
+
 def test_an_outline_is_saved_in_place_and_another_windows_change_is_shown(home: House, visit: Arrive) -> None:
     topic_id = home.topic("An outline", plan="## One", language="en")
     person = visit()

@@ -175,6 +175,27 @@ def test_a_server_that_refuses_for_a_while_is_asked_again(home: House, writer: A
     assert len(refused) == 3
 
 
+def test_a_server_with_nothing_more_to_say_is_asked_for_the_end(home: House, writer: Author, visit: Arrive) -> None:
+    topic_id, gate = writing(home, writer, 30)
+    page = visit().page(clock=True)
+    answered: list[str] = []
+
+    def nothing(route: Route, request: Request) -> None:
+        gate.let()
+        home.ended(topic_id)
+        answered.append(request.url)
+        route.fulfill(status=204)
+
+    page.route(re.compile("/status/stream"), nothing)
+    page.goto(f"{home.url}/topics/{topic_id}")
+    page.clock.run_for(3000)
+
+    expect(page.locator("#state")).to_contain_text("Done")
+    assert numbers(page) == ALL
+    page.clock.run_for(60_000)
+    assert len(answered) == 1
+
+
 def test_what_is_cancelled_in_one_tab_is_cancelled_in_the_other(home: House, writer: Author, visit: Arrive) -> None:
     topic_id, _ = writing(home, writer, 40)
     person = visit()
