@@ -20,7 +20,8 @@ def is_set_up() -> bool:
 
 
 def test_there_is_a_script_for_each_thing_that_a_person_does() -> None:
-    assert {path.name for path in SCRIPTS} == {"bench", "browser", "check", "mutate", "serve", "setup", "test", "write", "run"}
+    names = {"bench", "browser", "check", "mutate", "serve", "setup", "test", "write", "run"}
+    assert {path.name for path in SCRIPTS} == names
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)

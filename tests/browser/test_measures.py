@@ -81,7 +81,11 @@ def test_a_page_and_all_that_it_needs_is_light(home: House, visit: Arrive, path:
     topic_id = home.topic("Light", plan="## A", language="en")
     page = visit().page()
     answers: list[Response] = []
-    page.on("response", lambda answer: answers.append(answer))
+
+    def note(answer: Response) -> None:
+        answers.append(answer)
+
+    page.on("response", note)
 
     page.goto(home.url + path.format(id=topic_id), wait_until="load")
 
