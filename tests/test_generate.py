@@ -507,14 +507,24 @@ async def stuck_files(workshop: Workshop) -> AsyncIterator[None]:
     fifo = workshop.data_dir / REPORTS / "stuck"
     fifo.parent.mkdir()
     os.mkfifo(fifo)
+    left = 2
+
+    async def read() -> None:
+        nonlocal left
+        await workshop.tools.files.read(fifo.name)
+        left -= 1
+
     async with trio.open_nursery() as nursery:
-        for _ in range(2):
-            nursery.start_soon(workshop.tools.files.read, fifo.name)
+        for _ in range(left):
+            nursery.start_soon(read)
         await wait_all_tasks_blocked()
         try:
             yield
         finally:
-            os.close(os.open(fifo, os.O_RDWR))
+            with trio.CancelScope(shield=True):
+                while left:  # a thread may come to the pipe only now
+                    os.close(os.open(fifo, os.O_RDWR))
+                    await wait_all_tasks_blocked(0.01)
 
 
 async def test_an_end_that_takes_too_long_is_left_to_be_recorded_later(
