@@ -176,12 +176,11 @@ def stream(request: Request, events: AsyncGenerator[bytes, None]) -> Response:
 def event_id(request: Request, form: re.Pattern[str]) -> re.Match[str] | None:
     """Return the id of the last event that the reader has. A reconnecting browser's own word goes before the address
     that it was given once. Raises Invalid."""
-    given = request.headers.get("last-event-id") or request.query_params.get("starting_after")
-    if not given:
-        return None
-    if found := form.fullmatch(given):
-        return found
-    raise Invalid(("/starting_after", "This is not the id of an event of this stream."))
+    found = None
+    for given in (request.query_params.get("starting_after"), request.headers.get("last-event-id")):
+        if given and not (found := form.fullmatch(given)):
+            raise Invalid(("/starting_after", "This is not the id of an event of this stream."))
+    return found
 
 
 def flags(request: Request, *names: str) -> Flags:

@@ -68,6 +68,7 @@ export class Line {
 
   lost() {
     this.close();
+    this.blocked = false; // what comes next may be another way
     if (!this.lostAt) {
       this.lostAt = Date.now();
       this.patience = setTimeout(() => this.shown !== "restart" && this.show("lost"), 3000);

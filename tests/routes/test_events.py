@@ -811,6 +811,8 @@ async def test_an_id_that_no_stream_gave_is_refused(service: Service) -> None:
             if last_id.isascii() and last_id == last_id.strip():
                 by_header = await service.http.get(path, headers={"Last-Event-ID": last_id})
                 assert pointers(by_header) == ["/starting_after"], last_id
+        by_both = await service.http.get(path, params={"starting_after": "x"}, headers={"Last-Event-ID": "1-0"})
+        assert pointers(by_both) == ["/starting_after"]
 
 
 async def test_an_empty_id_begins_at_the_beginning(service: Service) -> None:
