@@ -20,11 +20,15 @@ MAX_FIELDS = 100
 MAX_DEPTH = 32
 """How deep a body may be nested, whatever the parser would bear."""
 
+MAX_PARTS = 10_000
+"""How many strings, and how many brackets and commas, a body may have: a mebibyte of `[],` takes the parser half a
+second, in which nobody else is served."""
+
 STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 """A string of JSON, or what is there of it: an unfinished one must not be looked for again from each quotation mark."""
 
 BRACKETS = bytes.maketrans(b"{}", b"[]")
-NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+NO_STRUCTURE = bytes(set(range(256)) - set(b"[]{},"))
 
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters but newline and tab, and halves of characters."""
@@ -109,19 +113,26 @@ def pointer(location: tuple[int | str, ...]) -> str:
 
 
 def _parse(content: bytes) -> Any:
-    if _is_deep(content):
-        raise MalformedJson(f"The body is nested more than {MAX_DEPTH} deep, or is not whole.")
+    if _is_intricate(content):
+        sentence = f"The body is nested more than {MAX_DEPTH} deep, has more than {MAX_PARTS:,} parts, or is not whole."
+        raise MalformedJson(sentence)
     try:
         return json.loads(content.decode("utf-8"), parse_constant=_refuse, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
         raise MalformedJson from error
 
 
-def _is_deep(content: bytes) -> bool:
-    """Whether brackets stand in each other more than `MAX_DEPTH` deep, or without their like; some 10 ms a MiB."""
-    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH:
+def _is_intricate(content: bytes) -> bool:
+    """Whether a body has more than `MAX_PARTS` strings, or brackets and commas, or whether brackets stand in each other
+    more than `MAX_DEPTH` deep or without their like. Some 10 ms a MiB, whatever is in it."""
+    if content.count(b'"') - content.count(rb'\"') > MAX_PARTS:
+        return True
+    if content.count(b"[") + content.count(b"{") <= MAX_DEPTH and content.count(b",") <= MAX_PARTS:
         return False
-    brackets = STRING.sub(b"", content).translate(BRACKETS, NO_BRACKETS)
+    structure = STRING.sub(b"", content).translate(BRACKETS, NO_STRUCTURE)
+    if len(structure) > MAX_PARTS:
+        return True
+    brackets = structure.replace(b",", b"")
     for _ in range(MAX_DEPTH):
         brackets = brackets.replace(b"[]", b"")  # the innermost ones
     return brackets != b""
