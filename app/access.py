@@ -1,5 +1,6 @@
 """Who a caller is: access tokens and browser sessions, looked up in the store and remembered for a moment."""
 
+from abc import ABC, abstractmethod
 from collections import OrderedDict
 from contextlib import suppress
 from typing import Generic, TypeVar
@@ -25,13 +26,12 @@ SEEN_SECONDS = 3600
 """How old the note of a session's last use may be before it is written again."""
 
 
-class Lookup(Generic[U]):
+class Lookup(ABC, Generic[U]):
     """Resolves secrets to users.
 
-    Promises: a token that was revoked, by this process or another, or has expired, is refused `memory` seconds later at
-    the latest;
-    unknown tokens are not remembered, so guessing fills no memory; who asks for a token that is being looked up waits
-    for the answer instead of asking the store as well.
+    Promises: a token that was revoked, by this process or another, or has expired, is refused `memory` seconds later
+    at the latest; unknown tokens are not remembered, so guessing fills no memory; who asks for a token that is being
+    looked up waits for the answer instead of asking the store as well.
     """
 
     def __init__(self, store: Store) -> None:
@@ -73,8 +73,9 @@ class Lookup(Generic[U]):
         for sha256, (user, _) in self._known.items():
             self._known[sha256] = (user, NEVER)
 
+    @abstractmethod
     async def _look_up(self, sha256: str) -> U | None:
-        raise NotImplementedError
+        """Ask the store whose secret has this digest. Raises DatabaseFailed."""
 
     async def _ask(self, sha256: str) -> U:
         asked_at = current_time()

@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from app.edge import layers
 from app.environment import environment
@@ -48,27 +49,7 @@ def create_app(
                 yield state
 
     application = Starlette(
-        routes=[
-            *status.routes,  # first, as they are asked most: a path is compared with one route after the other
-            *operations.routes,
-            *events.routes,
-            *blocks.routes,
-            *news.routes,
-            *topics.routes,
-            *generations.routes,
-            *artifacts.routes,
-            *serve.routes(),
-            *topic_pages.routes,
-            *writing.routes,
-            *confirm.routes,
-            *versions.routes,
-            *signin.routes,
-            *account.routes,
-            *admin.routes,
-            *health.routes,
-            *preferences.routes,
-            *static.routes,
-        ],
+        routes=all_routes(),
         exception_handlers={
             Problem: on_problem,
             HTTPException: on_http_exception,
@@ -79,6 +60,31 @@ def create_app(
     )
     application.router.redirect_slashes = False  # a path with one slash too many is unknown: 404
     return application
+
+
+def all_routes() -> list[BaseRoute]:
+    """Return every route of the API, its description and the pages, in the order in which a path is compared."""
+    return [
+        *status.routes,  # first, as they are asked most: a path is compared with one route after the other
+        *operations.routes,
+        *events.routes,
+        *blocks.routes,
+        *news.routes,
+        *topics.routes,
+        *generations.routes,
+        *artifacts.routes,
+        *serve.routes(),
+        *topic_pages.routes,
+        *writing.routes,
+        *confirm.routes,
+        *versions.routes,
+        *signin.routes,
+        *account.routes,
+        *admin.routes,
+        *health.routes,
+        *preferences.routes,
+        *static.routes,
+    ]
 
 
 def log_of(settings: Settings) -> AbstractContextManager[None]:
