@@ -182,11 +182,13 @@ def test_where_nobody_reads_any_more_the_end_comes_all_the_same(monkeypatch: pyt
 
     began = time.monotonic()
     with open_logs(writer, "console", "info", REDACT):
+        (thread,) = (found for found in threading.enumerate() if found.name == "longhand-log")
         for _ in range(200):
             log.info("x" * 1000)
     assert time.monotonic() - began < 5
 
     os.close(reader)  # which frees the thread
+    thread.join(10)  # before another test's file has the number of the one that it writes to
     with open_logs(writer, "console", "info", REDACT):
         log.info("nobody hears this")
         handler().stop()

@@ -1,6 +1,5 @@
 """Signing in and out: by access token, by name and password; what a browser keeps, and what it is led to."""
 
-import logging
 import re
 from unicodedata import normalize
 
@@ -226,7 +225,7 @@ async def test_a_cookie_that_is_over_is_forgotten_and_counts_as_a_guess_no_more(
             await browser.get((await browser.get("/account")).headers["location"])
 
     assert browser.secret is None
-    assert not [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert not [record for record in caplog.records if record.name == "longhand.access"]
 
 
 async def test_two_browsers_are_two_sessions(service: Service) -> None:
@@ -275,7 +274,7 @@ async def test_guesses_from_an_address_are_slowed_and_lock_nobody_out(
         answer = await browser.sign_in()
 
     assert answer.status_code == 303
-    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    lines = [record.getMessage() for record in caplog.records if record.name == "longhand.access"]
     assert lines == ["10 sign-ins from 127.0.0.1 failed; more within 10 minutes are slowed"]
 
 
@@ -292,7 +291,7 @@ async def test_guesses_at_a_name_are_slowed_wherever_they_come_from_and_lock_its
             answer = await browser.sign_in(name="admin", password=PASSWORD)
 
     assert answer.status_code == 303
-    lines = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    lines = [record.getMessage() for record in caplog.records if record.name == "longhand.access"]
     assert lines == [
         "10 sign-ins as 'admin' failed; more within 10 minutes are slowed",
         "10 sign-ins as somebody whom we do not know failed; more within 10 minutes are slowed",
