@@ -3,6 +3,8 @@
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -273,6 +275,26 @@ async def test_beside_a_busy_server_there_is_no_false_alarm(start: Start) -> Non
 
         assert [report.findings for report in reports] == [[]] * 10
         assert all(report.server_running for report in reports)
+
+
+def test_a_directory_that_goes_while_it_is_looked_into_is_no_failure(data: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from app.keeping.check import check
+data = Path(sys.argv[1])
+going = data / "reports" / "going"
+def hear(event, arguments):
+    if event == "os.scandir" and str(arguments[0]) == str(going) and going.exists():
+        going.rmdir()
+sys.addaudithook(hear)
+assert check(data, print).findings == [] and not going.exists()
+"""
+    (data / REPORTS / "going").mkdir(mode=0o700)
+
+    done = subprocess.run([sys.executable, "-c", code, data], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
 
 
 def give_way(seconds: float) -> None:

@@ -125,7 +125,7 @@ def stray_files(reports: Path, files: list[KeptFile], unfinished: dict[Generatio
     """Give the report files that belong to nothing. Those of an unfinished generation are written anew, or removed."""
     known = {file.path for file in files}
     coming = {f"{topic_id}/{generation_id}.md" for generation_id, topic_id in unfinished.items()}
-    for path in sorted(reports.rglob("*")):
+    for path in everything_in(reports):
         inside = path.relative_to(reports)
         if inside.parts[0] == TRASH or str(inside) in known or not is_file(path):
             continue
@@ -163,7 +163,7 @@ def is_worked_in(stage: Path) -> bool:
 def open_to_others(data_dir: Path) -> Iterator[Finding]:
     """Give the files and directories that somebody else than their owner may read or write."""
     ours = [data_dir, *(data_dir / name for name in (LOCK, REPORTS, DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm"))]
-    for path in [*ours, *sorted((data_dir / REPORTS).rglob("*"))]:
+    for path in [*ours, *everything_in(data_dir / REPORTS)]:
         try:
             found = path.lstat().st_mode
         except FileNotFoundError:
@@ -172,6 +172,11 @@ def open_to_others(data_dir: Path) -> Iterator[Finding]:
         if mode & 0o077 and not stat.S_ISLNK(found):
             name = str(path.relative_to(data_dir))
             yield Finding("open_to_others", f"{name} has the mode {mode:04o}: others may use it.", name)
+
+
+def everything_in(directory: Path) -> list[Path]:
+    """Return all that is below a directory, in order; what a running server removes meanwhile may be left out."""
+    return sorted(Path(parent, name) for parent, *names in os.walk(directory) for name in [*names[0], *names[1]])
 
 
 def is_file(path: Path) -> bool:

@@ -76,6 +76,24 @@ def test_nothing_shifts_while_text_grows(home: House, writer: Author, visit: Arr
     gate.let()
 
 
+def test_print_is_the_report_alone_over_the_whole_width(home: House, writer: Author, visit: Arrive) -> None:
+    plan, text = ENGLISH
+    writer.script(Script(text=text))
+    topic_id = home.topic("On paper", plan=plan, language="en")
+    home.generate(topic_id)
+    home.ended(topic_id)
+    page = visit(width=1280, theme="dark").page(f"/topics/{topic_id}")
+    page.evaluate("document.documentElement.dataset.theme = 'dark'")
+    page.emulate_media(media="print")
+
+    report = page.locator("#report").bounding_box()
+    assert report
+    assert (report["x"], report["width"]) == (0, 1280)
+    assert not [part for part in page.locator(".top, .buttons, #below, #rail").all() if part.is_visible()]
+    assert page.evaluate("getComputedStyle(document.querySelector('#report .scroll')).overflowX") == "visible"
+    assert page.evaluate("getComputedStyle(document.documentElement).color") == "rgb(29, 28, 26)"  # dark ink on paper
+
+
 @pytest.mark.parametrize("path", ["/", "/topics/new", "/topics/{id}", "/admin"])
 def test_a_page_and_all_that_it_needs_is_light(home: House, visit: Arrive, path: str) -> None:
     topic_id = home.topic("Light", plan="## A", language="en")
