@@ -18,6 +18,7 @@ from tests.service import ADMIN_TOKEN, Service, http_client, settings_for
 ROOT = Path(__file__).parent.parent
 PATIENCE_SECONDS = 30
 NONE: Mapping[str, str] = {}
+SERVING = frozenset({"serve", "bench", "chaos", "app.bench"})
 URL = re.compile(r"Running on (http://\S+)")
 
 
@@ -75,12 +76,16 @@ class Process:
         await self.inner.stderr.send_all(text.encode())
 
     async def run(self, stdin: bytes) -> None:
-        async with trio.open_nursery() as nursery:
-            if self.inner.stdin is not None:
-                nursery.start_soon(self._write, stdin)
-                nursery.start_soon(self._read, self.inner.stdout, "output")
-            nursery.start_soon(self._read, self.inner.stderr, "errors")
-        await self.inner.wait()
+        """Feed it and read it to its end. Who cancels this has to kill it: it is waited for all the same."""
+        try:
+            async with trio.open_nursery() as nursery:
+                if self.inner.stdin is not None:
+                    nursery.start_soon(self._write, stdin)
+                    nursery.start_soon(self._read, self.inner.stdout, "output")
+                nursery.start_soon(self._read, self.inner.stderr, "errors")
+        finally:
+            with trio.CancelScope(shield=True):
+                await self.inner.wait()
         self.ended.set()
         self.changed.unpark_all()
 
@@ -94,16 +99,19 @@ class Process:
         assert stream is not None
         content = b""
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):  # so ends a terminal, or a test's reading
-            async for chunk in stream:
-                content += chunk
-                setattr(self, name, content.decode(errors="replace"))
-                self.changed.unpark_all()
-        await stream.aclose()
+            async with stream:
+                async for chunk in stream:
+                    content += chunk
+                    setattr(self, name, content.decode(errors="replace"))
+                    self.changed.unpark_all()
 
 
-def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment without any setting of Longhand's or of the SDKs', and with `variables`."""
-    ours = ("LONGHAND_", "ANTHROPIC_", "OTEL_")
+def environment(variables: Mapping[str, str], *, measured: bool = False) -> dict[str, str]:
+    """Return this process's environment without any setting of Longhand's or of the SDKs', and with `variables`.
+
+    `measured`: where the tests' coverage is measured, the process's is as well; that makes it slower.
+    """
+    ours = ("LONGHAND_", "ANTHROPIC_", "OTEL_", *([] if measured else ["COVERAGE_"]))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", **variables}
 
@@ -129,7 +137,7 @@ async def started(
     inner = await trio.lowlevel.open_process(
         [*(["setsid", "--ctty"] if whole_terminal else []), sys.executable, "-m", module, *arguments],
         cwd=cwd,
-        env=environment(variables),
+        env=environment(variables, measured=SERVING.isdisjoint((module, *arguments))),
         stdin=pipe,
         stdout=pipe,
         stderr=slave or subprocess.PIPE,
@@ -145,7 +153,8 @@ async def started(
             yield process
         finally:
             if not process.ended.is_set():
-                os.killpg(inner.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.killpg(inner.pid, signal.SIGKILL)
 
 
 async def longhand(

@@ -175,7 +175,7 @@ function adopt(page, anew) {
   anew ||= fresh.dataset.generation !== data.generation;
   const seen = [...document.querySelectorAll("#report > .block")].find((block) => block.getBoundingClientRect().bottom > 0);
   const top = seen?.getBoundingClientRect().top;
-  const full = fresh.dataset.status === "completed" && was === "1" && $("bar");
+  const full = fresh.dataset.status === "completed" && $("bar");
   const regions = ["strip", "rail", "card", "below"];
   if (regions.every((id) => $(id) && fresh.querySelector(`#${id}`)) && $("report") && fresh.querySelector("#report")) {
     if (!live || anew) report($("report"), fresh.querySelector("#report"));
