@@ -57,9 +57,7 @@ export async function load(address, options = {}) {
 const target = (form, submitter) => submitter?.getAttribute("formaction") ?? form.getAttribute("action");
 
 function send(form, submitter) {
-  const csrf = document.querySelector("meta[name=csrf]")?.content ?? "";
-  const body = new URLSearchParams(new FormData(form, submitter));
-  return load(target(form, submitter), { method: "POST", body, headers: { "X-CSRF-Token": csrf } });
+  return load(target(form, submitter), { method: "POST", body: new URLSearchParams(new FormData(form, submitter)) });
 }
 
 /** Put what a form led to on the page: its own new state in place, another page by going there. */

@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page
 
 from app.pages.static import FOLDER
 
@@ -16,8 +17,13 @@ Drawn = Callable[[str], str]
 
 @pytest.fixture(scope="module")
 def page(browser: Browser) -> Iterator[Page]:
-    """A page without anything, under the pages' policy, from which the modules can be imported."""
-    context = browser.new_context()
+    with served(browser.new_context()) as blank:
+        yield blank
+
+
+@contextmanager
+def served(context: BrowserContext) -> Iterator[Page]:
+    """Open a page without anything, under the pages' policy, from which the modules can be imported."""
     context.route(f"{BLANK}*.js", lambda route: route.fulfill(path=FOLDER / route.request.url.removeprefix(BLANK)))
     headers = {"Content-Type": "text/html", "Content-Security-Policy": POLICY}
     context.route(
@@ -193,3 +199,30 @@ def test_a_status_is_told_as_the_server_tells_it(
     }"""
 
     assert page.evaluate(script, [json.dumps(STATUS | change), left]) == told
+
+
+@pytest.mark.parametrize(
+    ("form", "moment", "told"),
+    [
+        ("day", "2026-03-01T00:30:00Z", "today"),
+        ("day", "2026-02-28T14:59:00Z", "yesterday"),
+        ("day", "2026-02-27T15:01:00Z", "yesterday"),
+        ("day", "2026-02-27T14:59:00Z", "27 Feb"),
+        ("day", "2025-12-31T12:00:00Z", "31 Dec 2025"),
+        ("clock", "2026-03-01T12:05:00Z", "9:05 pm"),
+        ("moment", "2026-02-28T15:00:00Z", "today 12:00 am"),
+    ],
+)
+def test_a_moment_is_told_as_people_here_read_it(browser: Browser, form: str, moment: str, told: str) -> None:
+    context = browser.new_context(timezone_id="Asia/Seoul")
+    with served(context) as page:
+        page.clock.set_fixed_time(MOMENT)
+        script = """async ([form, moment]) => {
+          const { dress } = await import('/page.js');
+          const place = document.createElement('div');
+          place.innerHTML = `<time datetime="${moment}" data-form="${form}">raw</time>`;
+          dress(place);
+          return place.textContent;
+        }"""
+
+        assert page.evaluate(script, [form, moment]) == told

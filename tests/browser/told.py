@@ -41,14 +41,20 @@ Json = dict[str, Any]
 
 @dataclass(eq=False)
 class Told:
-    """A topic's page. `asked` are its requests for what it missed; `end` is where its text ends."""
+    """A topic's page, or the list. `asked` are its requests for what it missed; `end` is where its text ends."""
 
     page: Page
     house: House
-    topic_id: int
+    topic_id: int = 0
     end: int = 0
     asked: list[str] = field(default_factory=list)
     answer: Answer = Route.continue_
+
+    def open(self, path: str) -> None:
+        self.page.add_init_script(IN_HAND)
+        self.page.goto(self.house.url + path)
+        self.page.clock.pause_at(self.page.evaluate("Date.now() / 1000 + 1"))
+        self.say("ping", {})
 
     def status(self, **change: Any) -> Json:
         """Return the topic's status as it is, but for what is changed."""
@@ -96,26 +102,38 @@ class Told:
             self.page.wait_for_timeout(10)
         raise AssertionError(expression)
 
+    def held(self, routes: list[Route], count: int) -> None:
+        """Wait until so many requests are held back."""
+        for _ in range(3000):
+            if len(routes) == count:
+                return
+            self.page.wait_for_timeout(10)
+        raise AssertionError(f"{len(routes)} requests, not {count}")
+
     def streams(self) -> tuple[int, int]:
         """Return how many streams were opened, and how many are open."""
         opened, still = self.page.evaluate("[streams.length, streams.filter(({ open }) => open).length]")
         return opened, still
 
 
-def told(person: Person, topic_id: int, path: str = "/topics/{}") -> Told:
-    """Open a page whose stream and time are in the test's hand; its stream has said that it is there."""
-    page = person.page(clock=True)
-    page.add_init_script(IN_HAND)
-    found = Told(page, person.house, topic_id)
+def told(person: Person, topic_id: int) -> Told:
+    """Open a topic's page whose stream and time are in the test's hand; its stream has said that it is there."""
+    blocks = person.house.http.get(f"/api/topics/{topic_id}/blocks").json()["data"]
+    found = Told(
+        person.page(clock=True), person.house, topic_id, blocks["open"]["offset"] + len(blocks["open"]["text"])
+    )
 
     def note(route: Route, request: Request) -> None:
         found.asked.append(request.url)
         found.answer(route)
 
-    page.route(re.compile("/blocks"), note)
-    blocks = person.house.http.get(f"/api/topics/{topic_id}/blocks").json()["data"]
-    found.end = blocks["open"]["offset"] + len(blocks["open"]["text"])
-    page.goto(person.house.url + path.format(topic_id))
-    page.clock.pause_at(page.evaluate("Date.now() / 1000 + 1"))
-    found.say("ping", {})
+    found.page.route(re.compile("/blocks"), note)
+    found.open(f"/topics/{topic_id}")
+    return found
+
+
+def told_of_all(person: Person) -> Told:
+    """Open the list of topics so."""
+    found = Told(person.page(clock=True), person.house)
+    found.open("/")
     return found
