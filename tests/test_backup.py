@@ -31,7 +31,7 @@ from app.store import open_database
 from tests.claude import Script
 from tests.conftest import Start
 from tests.kept import TEXT, change, everything, files, make_kept, rows, tree
-from tests.process import longhand, started
+from tests.process import environment, longhand, started
 from tests.service import Service
 
 NO_ROOM = """
@@ -224,8 +224,9 @@ def test_a_backup_that_finds_no_room_leaves_the_last_one_alone(data: Path, limit
     before = tree(data.parent)
 
     done = subprocess.run(
-        [sys.executable, "-c", NO_ROOM, data, archive, str(limit)], capture_output=True, text=True, check=False
-    )
+        [sys.executable, "-c", NO_ROOM, data, archive, str(limit)],
+        env=environment({}), capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1

@@ -17,6 +17,7 @@ from trio.testing import wait_all_tasks_blocked
 from app.files import Files
 from app.models import GenerationId, SavedFile, TopicId
 from app.threads import Threads
+from tests.process import environment
 
 TOPIC, GENERATION, LATER = TopicId(3), GenerationId(7), GenerationId(8)
 TEXT = "# 수소\n\n수소는 가볍다.\n"
@@ -116,8 +117,9 @@ def test_of_a_report_that_finds_no_room_nothing_remains(tmp_path: Path, before: 
         write(tmp_path, name)
 
     writing = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=False, timeout=30
-    )
+        [sys.executable, "-c", FULL_DISK, str(tmp_path)],
+        env=environment({}), capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
 
     assert writing.stdout == "OSError\n", writing.stderr
     assert tree(tmp_path) == (["3/", "3/6.md"] if before == ["3/6.md"] else [])
