@@ -27,7 +27,7 @@ from app.queries.texts import Piece
 from tests.claude import Script
 from tests.conftest import Start
 from tests.kept import TEXT, begin, change, everything, files, make_kept, rows, tree, write_file
-from tests.process import longhand
+from tests.process import environment, longhand
 from tests.service import Service
 
 
@@ -277,24 +277,41 @@ async def test_beside_a_busy_server_there_is_no_false_alarm(start: Start) -> Non
         assert all(report.server_running for report in reports)
 
 
-def test_a_directory_that_goes_while_it_is_looked_into_is_no_failure(data: Path) -> None:
-    code = """
-import os, sys
-from pathlib import Path
-from app.keeping.check import check
-data = Path(sys.argv[1])
-going = data / "reports" / "going"
+LOOKED_INTO = """
+import errno, os, sys
+from app.cli import main
+_, data, fault = sys.argv
+going = os.path.join(data, "reports", "going")
 def hear(event, arguments):
-    if event == "os.scandir" and str(arguments[0]) == str(going) and going.exists():
-        going.rmdir()
+    if event == "os.scandir" and str(arguments[0]) == going and os.path.exists(going):
+        if fault == "unreadable":
+            raise OSError(errno.EIO, "Input/output error", going)
+        os.rmdir(going)
 sys.addaudithook(hear)
-assert check(data, print).findings == [] and not going.exists()
+main(["check", "--data-dir", data])
 """
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"), [("gone", 0, ""), ("unreadable", 1, "cannot be read: Input/output")]
+)
+def test_a_directory_that_goes_while_it_is_looked_into_is_no_failure_and_an_unreadable_one_is(
+    data: Path, fault: str, code: int, said: str
+) -> None:
     (data / REPORTS / "going").mkdir(mode=0o700)
 
-    done = subprocess.run([sys.executable, "-c", code, data], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", LOOKED_INTO, data, fault],
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
-    assert done.returncode == 0, done.stderr
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (data / REPORTS / "going").exists() == (fault == "unreadable")
 
 
 def give_way(seconds: float) -> None:

@@ -175,8 +175,17 @@ def open_to_others(data_dir: Path) -> Iterator[Finding]:
 
 
 def everything_in(directory: Path) -> list[Path]:
-    """Return all that is below a directory, in order; what a running server removes meanwhile may be left out."""
-    return sorted(Path(parent, name) for parent, *names in os.walk(directory) for name in [*names[0], *names[1]])
+    """Return all that is below a directory, in order; what a running server removes meanwhile may be left out.
+
+    Raises KeepingFailed where a directory cannot be read.
+    """
+    walk = os.walk(directory, onerror=unless_gone)
+    return sorted(Path(parent, name) for parent, *names in walk for name in [*names[0], *names[1]])
+
+
+def unless_gone(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise KeepingFailed(f"{error.filename} cannot be read: {error.strerror}.") from error
 
 
 def is_file(path: Path) -> bool:
