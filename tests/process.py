@@ -19,6 +19,7 @@ ROOT = Path(__file__).parent.parent
 PATIENCE_SECONDS = 30
 NONE: Mapping[str, str] = {}
 SERVING = frozenset({"serve", "bench", "chaos", "app.bench"})
+"""What runs servers: they are to be as fast as they are, so their coverage is not measured."""
 URL = re.compile(r"Running on (http://\S+)")
 
 

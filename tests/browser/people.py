@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Response, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Page, Response, expect
 
 from tests.browser.house import House
 from tests.service import ADMIN_TOKEN
@@ -93,6 +93,18 @@ def arrive(
         context.add_init_script(WATCH)
         context.add_init_script(VISIBILITY)
     return Person(context, house)
+
+
+def agreeing(page: Page) -> list[str]:
+    """Say yes to every dialog of the browser's own from now on; returns the kinds of those that have come."""
+    asked: list[str] = []
+
+    def agree(dialog: Dialog) -> None:
+        asked.append(dialog.type)
+        dialog.accept()
+
+    page.on("dialog", agree)
+    return asked
 
 
 def violations(page: Page) -> list[str]:

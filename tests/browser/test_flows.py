@@ -4,11 +4,12 @@ import re
 from collections.abc import Callable
 
 import pytest
-from playwright.sync_api import CDPSession, Dialog, Page, Request, expect
+from playwright.sync_api import CDPSession, Page, Request, expect
 
 from tests.browser.author import Author
 from tests.browser.conftest import Arrive
 from tests.browser.house import House
+from tests.browser.people import agreeing
 from tests.browser.scenes import HOSTILE, HOSTILE_TITLE, SAMPLE, begun
 from tests.browser.test_live import has_sentence, numbers
 from tests.claude import Fault, Script, numbered_text
@@ -139,13 +140,7 @@ def test_an_outline_is_saved_in_place_and_another_windows_change_is_shown(home: 
     expect(other.locator("#theirs")).to_have_value("## One\n\n## Two\n\n## Three")
     expect(other.locator("#plan")).to_have_value("## Another")
     assert focused(other)
-    dialogs: list[str] = []
-
-    def leave(dialog: Dialog) -> None:
-        dialogs.append(dialog.type)
-        dialog.accept()
-
-    other.on("dialog", leave)
+    dialogs = agreeing(other)
     other.locator("#plan").press_sequentially("x")
     other.goto(home.url)
     assert dialogs == ["beforeunload"]

@@ -3,11 +3,12 @@
 import re
 
 import pytest
-from playwright.sync_api import Dialog, Page, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.author import Author
 from tests.browser.conftest import Arrive
 from tests.browser.house import House
+from tests.browser.people import agreeing
 from tests.claude import Script
 
 
@@ -31,15 +32,9 @@ def test_an_outline_that_cannot_be_saved_says_so_and_can_be_saved_again(outline:
     expect(outline.locator("#plan")).to_have_value("## Two")
 
 
-def test_what_is_being_written_asks_before_it_is_left_and_not_when_it_is_sent(outline: Page, writer: Author) -> None:
+def test_an_outline_that_is_sent_to_be_written_is_not_asked_about(outline: Page, writer: Author) -> None:
     writer.script(Script(text="# Text\n"))
-    asked: list[str] = []
-
-    def stay(dialog: Dialog) -> None:
-        asked.append(dialog.type)
-        dialog.accept()
-
-    outline.on("dialog", stay)
+    asked = agreeing(outline)
     outline.locator("#plan").press_sequentially("\n## Two")
     outline.get_by_role("button", name="Write the report").click()
 

@@ -29,7 +29,7 @@ def topic(view: Told, topic_id: int, **change: object) -> Json:
     return {"id": topic_id, **status, **change}
 
 
-def test_a_report_that_waits_for_claude_says_so_in_its_row(view: Told, topic_id: int, home: House) -> None:
+def test_figures_change_in_place_and_a_change_of_state_is_fetched(view: Told, topic_id: int, home: House) -> None:
     fetched: list[str] = []
     view.page.on("request", lambda request: fetched.append(request.url))
 

@@ -51,6 +51,7 @@ class Told:
     answer: Answer = Route.continue_
 
     def open(self, path: str) -> None:
+        """Go to a path; from then on no time passes by itself, and the stream has said that it is there."""
         self.page.add_init_script(IN_HAND)
         self.page.goto(self.house.url + path)
         self.page.clock.pause_at(self.page.evaluate("Date.now() / 1000 + 1"))
@@ -83,8 +84,12 @@ class Told:
         """Let time pass on the page; what it asks for meanwhile is answered."""
         for _ in range(round(seconds * 10)):
             self.page.clock.run_for(100)
-            while self.page.evaluate("waiting"):
+            for _ in range(10_000):
+                if not self.page.evaluate("waiting"):
+                    break
                 self.page.clock.run_for(1)
+            else:
+                raise AssertionError("what the page asks for is not answered")
 
     def pass_time_until_it_has_a_stream(self) -> None:
         """Let time pass until the page has opened a stream again."""
