@@ -134,10 +134,11 @@ async def write(job: Job, draft: Draft, writer: Writer, at_once: int) -> None:
 
 
 async def finish(job: Job, draft: Draft, writer: Writer) -> None:
-    """End the report now: close what is in hand and write a closing section."""
+    """End the report now: keep what is written, close what is in hand and write a closing section."""
     text = draft.text
     if is_whole(text, job.generation):
         return
+    await draft.keep()
     job.generation = replace(job.generation, partial=True)
     if job.generation.mode is Mode.SINGLE:
         await writer.write(text.strands[0], finish_prompt(job.generation))

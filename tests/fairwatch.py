@@ -1,5 +1,7 @@
 """A watch over the loop that is fair to it where tests run side by side: other processes' time is not its own."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
 from resource import RUSAGE_THREAD, getrusage
@@ -37,3 +39,13 @@ class FairWatch(LoopWatch):
 def _clocks() -> tuple[float, float, int]:
     """Return the time, this thread's time on the processor, and how often it gave the processor up to wait."""
     return perf_counter(), thread_time(), getrusage(RUSAGE_THREAD).ru_nvcsw  # whose own times are as coarse as 4 ms
+
+
+@contextmanager
+def within(seconds: float, what: str, blocked: list[str]) -> Iterator[None]:
+    """Time what is promised within a limit; what takes longer is told to `blocked`, and so measured a second time."""
+    began = perf_counter()
+    yield
+    took = perf_counter() - began
+    if took >= seconds:
+        blocked.append(f"{what}: {took * 1000:.0f} ms")

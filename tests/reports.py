@@ -1,7 +1,7 @@
 """Reports of numbered sentences: how the stand-in writes them, call by call, and what came of them."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import unescape
 from typing import Any
@@ -112,22 +112,6 @@ async def artifact(service: Service, topic_id: int) -> dict[str, Any]:
     return data
 
 
-async def status_when(service: Service, topic_id: int, condition: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-    """Follow a topic's status by long polls until it meets a condition, and return it."""
-    etag = ""
-    with trio.fail_after(30):
-        while True:
-            answer = await service.http.get(
-                f"/api/topics/{topic_id}/status", params={"wait": 20}, headers={"If-None-Match": etag}
-            )
-            if answer.status_code == 304:
-                continue
-            etag, data = answer.headers["etag"], answer.json()["data"]
-            if condition(data):
-                found: dict[str, Any] = data
-                return found
-
-
 async def cancel(service: Service, topic_id: int, **more: Any) -> tuple[int, dict[str, Any]]:
     """Cancel, in whatever form, and return the answer's code and the status in it."""
     answer = await service.http.post(f"/api/topics/{topic_id}/cancel", json=more)
@@ -170,9 +154,10 @@ async def texts_of(service: Service, topic_id: int) -> int:
 
 async def held(claude: FakeClaude, count: int = 1) -> list[Call]:
     """Wait until so many of the next calls are held, and return them."""
-    calls = [await claude.next_call() for _ in range(count)]
-    for call in calls:
-        await call.held.wait()
+    with trio.fail_after(30):
+        calls = [await claude.next_call() for _ in range(count)]
+        for call in calls:
+            await call.held.wait()
     return calls
 
 

@@ -17,6 +17,8 @@ from app.settings import Settings, load_settings
 from tests.claude import FakeClaude
 
 ADMIN_TOKEN = "admin-token-of-the-tests"
+GRACE_SECONDS = load_config(None, None).graceful_timeout
+"""What a stop would take that waited for a connection."""
 UNFINISHED = {"queued", "generating"}
 
 

@@ -211,14 +211,14 @@ async def test_the_sdk_reads_from_the_stand_in_over_tls_what_was_to_be_sent(tmp_
 async def test_a_held_answer_stops_after_its_first_event_and_a_client_that_goes_is_noticed() -> None:
     with standing_in() as stand_in:
         async with sdk(stand_in.url) as client:
-            with trio.move_on_after(0.5):
-                async with client.messages.stream(**request_for("held 1")) as stream:
-                    first = await anext(aiter(stream.text_stream))
-                    assert first == TEXT.pieces[0]
+            async with client.messages.stream(**request_for("held 1")) as stream:
+                first = await anext(aiter(stream.text_stream))
+                with trio.move_on_after(0.1) as pause:
                     await anext(aiter(stream.text_stream))
             async with client.messages.stream(**request_for("warm 1")) as stream:
                 await stream.get_final_text()
 
+    assert (first, pause.cancelled_caught) == (TEXT.pieces[0], True)
     assert stand_in.report["gone"] == 1
 
 

@@ -27,7 +27,6 @@ from tests.reports import (
     report,
     section_of,
     sentences,
-    status_when,
     whole,
     writing,
     written_in,
@@ -52,13 +51,13 @@ async def begun(service: Service, mode: str = SINGLE, script: Script | None = No
     await service.generate(topic_id, mode=mode)
     calls = await held(service.claude, 1 if mode == SINGLE else 3)
     sent = sum(len(call.text_sent.rstrip()) for call in calls)
-    await status_when(service, topic_id, lambda status: status["characters"] >= sent)
+    await service.wait_for(topic_id, lambda status: status["characters"] >= sent)
     return topic_id, calls
 
 
 async def all_gone(calls: list[Call]) -> None:
-    """Wait until the stand-in has seen these connections close: within one second."""
-    with trio.fail_after(1):
+    """Wait until the stand-in has seen these connections close."""
+    with trio.fail_after(5):
         for call in calls:
             await call.gone.wait()
 
@@ -67,9 +66,7 @@ async def all_gone(calls: list[Call]) -> None:
 
 
 @pytest.mark.parametrize("mode", [SINGLE, SECTIONS])
-async def test_a_cancel_closes_every_connection_within_a_second_and_nothing_is_spent_after_it(
-    start: Start, mode: str
-) -> None:
+async def test_a_cancel_closes_every_connection_and_nothing_is_spent_after_it(start: Start, mode: str) -> None:
     async with start(**QUICK) as service:
         script = holding()
         topic_id, calls = await begun(service, mode, script)
@@ -139,7 +136,7 @@ async def test_a_cancel_between_two_attempts_makes_no_further_one(start: Start) 
         service.claude.default = Script.error(500, "api_error", "Internal", 60)
         topic_id = await service.topic()
         await service.generate(topic_id)
-        await status_when(service, topic_id, lambda status: status["attempt"] == 2)
+        await service.wait_for(topic_id, lambda status: status["attempt"] == 2)
 
         code, status = await cancel(service, topic_id)
 
@@ -213,7 +210,7 @@ async def test_a_cancel_while_the_report_is_saved_has_one_outcome(start: Start) 
         service.claude.default = writing()
         topic_id = await service.topic()
         await service.generate(topic_id)
-        await status_when(service, topic_id, lambda status: status["phase"] in {"saving", "done"})
+        await service.wait_for(topic_id, lambda status: status["phase"] in {"saving", "done"})
 
         code, status = await cancel(service, topic_id)
 
@@ -310,7 +307,7 @@ async def test_sections_that_are_to_end_now_are_closed_and_those_not_begun_are_l
         await service.generate(topic_id, mode=SECTIONS)
         first = await service.claude.next_call()
         calls = sorted(await held(service.claude, 3), key=lambda call: section_of(call.body))
-        await status_when(service, topic_id, lambda status: status["sections_done"] == 1 and status["characters"] > 900)
+        await service.wait_for(topic_id, lambda status: status["sections_done"] == 1 and status["characters"] > 900)
 
         code, _ = await cancel(service, topic_id, mode="finish")
         await all_gone(calls)
@@ -571,7 +568,7 @@ async def test_sections_that_were_not_begun_stay_out_when_the_closing_section_is
         await service.generate(topic_id, mode=SECTIONS)
         calls = await held(service.claude)
         sent = len(calls[0].text_sent.rstrip())
-        await status_when(service, topic_id, lambda status: status["characters"] >= sent)
+        await service.wait_for(topic_id, lambda status: status["characters"] >= sent)
         breaks = [Script(fault=Fault.CUT, at=20), Script.error(400, "invalid_request_error", "No.")]
         service.claude.default = writing({CLOSING: breaks})
         await cancel(service, topic_id, mode="finish")

@@ -382,7 +382,7 @@ async def test_cancelling_closes_the_connection_at_once(writer: Claude, claude: 
         call = await claude.next_call()
         await call.held.wait()
         nursery.cancel_scope.cancel()
-    with trio.fail_after(1):
+    with trio.fail_after(5):
         await call.gone.wait()
 
     assert call.ending is Ending.GONE
@@ -395,7 +395,7 @@ async def test_what_the_listener_raises_comes_through_unchanged_and_closes_the_c
 
     with pytest.raises(Objection, match=r"^A piece\.$") as raised:
         await writer.write(PROMPT, Objector())
-    with trio.fail_after(1):
+    with trio.fail_after(5):
         await claude.calls[0].gone.wait()
 
     assert raised.value.__cause__ is None

@@ -293,8 +293,8 @@ async def test_a_message_that_is_not_streamed_breaks_too(
 
 
 async def ended(call: Call, ending: Ending) -> None:
-    """Check that a call ends so within a second."""
-    with trio.fail_after(1):
+    """Check that a call ends so."""
+    with trio.fail_after(5):
         await call.finished.wait()
     assert call.ending is ending
     assert call.gone.is_set() == (ending is Ending.GONE)

@@ -19,7 +19,6 @@ from tests.reports import (
     report,
     section_of,
     sentences,
-    status_when,
     texts_of,
     whole,
     writing,
@@ -158,7 +157,7 @@ async def test_a_partial_section_makes_the_report_partial_though_the_server_was_
         service.claude.default = lambda body: (short if section_of(body) == "Part 1" else held)(body)
         topic_id = await service.topic("Title", plan=plan(2))
         await service.generate(topic_id, mode=SECTIONS)
-        await status_when(service, topic_id, lambda status: status["sections_done"] == 1)
+        await service.wait_for(topic_id, lambda status: status["sections_done"] == 1)
         await service.shut_down()
 
     async with start(**QUICK) as service:

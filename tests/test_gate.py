@@ -14,7 +14,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from app.gate import Gate
 from app.settings import Settings
 from tests.claude import BEFORE_HEADERS, FakeClaude, Fault, Script, claude_server
-from tests.reports import QUICK, TEXT, calls_for, cancel, ledger, plan, report, status_when, whole, writing
+from tests.reports import QUICK, TEXT, calls_for, cancel, ledger, plan, report, whole, writing
 from tests.service import Service, running
 
 Start = Callable[..., AbstractAsyncContextManager[Service]]
@@ -285,7 +285,7 @@ async def test_a_report_waits_for_a_claude_that_comes_back(settings: Callable[..
     async with running(FakeClaude(), elsewhere) as service:
         topic_id = await service.topic()
         await service.generate(topic_id)
-        await status_when(service, topic_id, lambda status: status["attempt"] > 2)
+        await service.wait_for(topic_id, lambda status: status["attempt"] > 2)
 
         async with claude_server(nobody) as claude:
             claude.default = writing()
@@ -345,7 +345,7 @@ async def test_a_wait_in_mid_report_stays_visible_until_claude_is_asked_again(st
 
         await service.generate(topic_id)
         waits = await service.wait_until(topic_id, "generating", phase="waiting")
-        following = await status_when(service, topic_id, lambda status: status["phase"] != "waiting")
+        following = await service.wait_for(topic_id, lambda status: status["phase"] != "waiting")
 
         assert waits["characters"] > 0
         assert following["phase"] == "preparing"
@@ -362,7 +362,7 @@ async def test_a_report_of_which_a_section_waits_while_another_is_written_is_bei
         topic_id = await service.topic(plan=plan(2))
 
         await service.generate(topic_id, mode="sections")
-        await status_when(service, topic_id, lambda status: status["phase"] == "writing")
+        await service.wait_for(topic_id, lambda status: status["phase"] == "writing")
         while (await ledger(service, topic_id))[-1]["state"] != "failed":
             await trio.lowlevel.checkpoint()
         await wait_all_tasks_blocked(0.05)
@@ -397,7 +397,7 @@ async def test_a_long_pause_before_a_further_attempt_holds_no_place_either(start
         waits, other = await service.topic("Broken"), await service.topic("Other")
 
         await service.generate(waits)
-        await status_when(service, waits, lambda status: status["attempt"] == 2)
+        await service.wait_for(waits, lambda status: status["attempt"] == 2)
         await service.generate(other)
         status = await service.ended(other)
 

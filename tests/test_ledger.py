@@ -22,7 +22,6 @@ from tests.reports import (
     plan,
     section_of,
     sentences,
-    status_when,
     whole,
     writing,
 )
@@ -192,7 +191,7 @@ async def test_a_cancelled_call_is_closed_as_cancelled(
     async with start(**QUICK) as service:
         topic_id, _ = await held_at(service, at)
         if tokens:
-            await status_when(service, topic_id, lambda status: status["characters"] > 400)
+            await service.wait_for(topic_id, lambda status: status["characters"] > 400)
 
         await cancel(service, topic_id)
         row = await row_of(service, topic_id)
@@ -292,7 +291,7 @@ async def test_the_status_sums_all_calls_the_failed_and_the_cancelled_ones_too(s
         service.claude.default = writing({"A topic": [broken, turned_away, broken, last]})
         topic_id = await service.topic()
         await service.generate(topic_id)
-        await status_when(service, topic_id, lambda status: status["usage"]["input_tokens"] == 3000)
+        await service.wait_for(topic_id, lambda status: status["usage"]["input_tokens"] == 3000)
         live = (await service.status(topic_id))["usage"]
 
         _, status = await cancel(service, topic_id)
@@ -327,7 +326,7 @@ async def test_each_section_and_each_of_its_attempts_has_a_row_of_its_own(start:
 async def test_what_an_earlier_generation_has_cost_is_not_counted_again(start: Start) -> None:
     async with start(**QUICK) as service:
         topic_id, _ = await held_at(service, 20)
-        await status_when(service, topic_id, lambda status: status["characters"] > 400)
+        await service.wait_for(topic_id, lambda status: status["characters"] > 400)
         _, cancelled = await cancel(service, topic_id)
         service.claude.default = writing(base=Script(tokens=TOKENS))
 

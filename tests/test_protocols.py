@@ -38,7 +38,7 @@ from app.headers import BARE, PROTECTION, STRICT_TRANSPORT, TAILS, UNDER_TLS
 from app.protocols import BURST, BoundedH2, BoundedH11, install
 from tests.conftest import Start
 from tests.routes.client import connect, exchange
-from tests.service import ADMIN_TOKEN, Service
+from tests.service import ADMIN_TOKEN, GRACE_SECONDS, Service
 
 PING, GOAWAY = 6, 7
 CALM = h2.errors.ErrorCodes.ENHANCE_YOUR_CALM
@@ -246,7 +246,7 @@ async def test_an_answer_to_a_client_that_has_left_waits_for_nothing(service: Se
     began = trio.current_time()
     await service.shut_down()
 
-    assert trio.current_time() - began < 2  # less than the grace
+    assert trio.current_time() - began < GRACE_SECONDS
 
 
 async def test_answers_carry_the_protective_headers_under_http_2(service: Service) -> None:

@@ -25,7 +25,6 @@ from tests.reports import (
     plan,
     report,
     sentences,
-    status_when,
     texts_of,
     topic_of,
     whole,
@@ -290,7 +289,7 @@ async def test_the_seams_are_recorded_in_code_points(start: Start) -> None:
         service.claude.script(Script(text=text[len(second) :], hold=never, hold_at=30))
 
         await service.generate(topic_id)
-        await status_when(service, topic_id, lambda status: status["characters"] > len(second) + 200)
+        await service.wait_for(topic_id, lambda status: status["characters"] > len(second) + 200)
         await service.shut_down()
         (strand,) = await kept(service, topic_id)
 
@@ -370,7 +369,7 @@ async def test_restarts_count_as_resumes_too(start: Start) -> None:
             if not topic_id:
                 topic_id = await service.topic()
                 await service.generate(topic_id)
-            stood = (await status_when(service, topic_id, has_more_than(stood)))["characters"]
+            stood = (await service.wait_for(topic_id, has_more_than(stood)))["characters"]
             await service.shut_down()
 
     async with start(max_resumes=2, **QUICK) as service:
@@ -465,7 +464,7 @@ async def test_a_restart_goes_on_from_what_was_written(start: Start, mode: str) 
         for _ in range(1 if mode == SINGLE else 3):
             await (await service.claude.next_call()).sent_deltas(20)
         sent = sum(len(call.text_sent) for call in service.claude.calls)
-        await status_when(service, topic_id, lambda status: status["characters"] >= sent - 20)
+        await service.wait_for(topic_id, lambda status: status["characters"] >= sent - 20)
         await service.shut_down()
     before = len(service.claude.calls)
 
@@ -550,7 +549,7 @@ async def test_a_cancelled_report_is_resumed_from_its_text(start: Start, mode: s
         service.claude.default = writing({"The topic": [hold], "Part 1": [hold]})
         topic_id = await service.topic("The topic", plan=plan(3))
         await service.generate(topic_id, mode=mode)
-        await status_when(service, topic_id, has_more_than(300))
+        await service.wait_for(topic_id, has_more_than(300))
         await cancel(service, topic_id, keep_partial=keep_partial)
         before, sent = len(service.claude.calls), service.claude.calls[0].text_sent
 

@@ -25,6 +25,7 @@ from app.store import open_database
 from app.threads import Threads
 from tests.claude import BEFORE_HEADERS, Call, Ending, FakeClaude, Script, continuing, numbered_text
 from tests.conftest import Start
+from tests.fairwatch import within
 from tests.service import Service, locked_database, running, settings_for
 
 LONG = numbered_text(400)
@@ -146,12 +147,14 @@ async def test_a_failing_generation_leaves_its_siblings_alone(service: Service) 
 # Cancel
 
 
-async def test_a_cancel_closes_the_call_to_claude_within_a_second_and_is_recorded(service: Service) -> None:
+async def test_a_cancel_closes_the_call_to_claude_within_a_second_and_is_recorded(
+    service: Service, blocked: list[str]
+) -> None:
     topic_id, call = await begin(service, Script(text=LONG, hold=trio.Event(), hold_at=MIDDLE))
     await all_taken_in(service, topic_id, call)
 
     answer = await post(service, f"{topic_id}/cancel")
-    with trio.fail_after(1):
+    with within(1, "the end of the call's connection", blocked), trio.fail_after(5):
         await call.gone.wait()
 
     cancelled = answer.json()["data"]
@@ -169,7 +172,7 @@ async def test_a_cancel_reaches_a_call_that_has_no_answer_yet(service: Service) 
     topic_id, call = await begin(service, Script(hold=trio.Event(), hold_at=BEFORE_HEADERS))
 
     answer = await post(service, f"{topic_id}/cancel")
-    with trio.fail_after(1):
+    with trio.fail_after(5):
         await call.gone.wait()
 
     assert answer.status_code == 202
@@ -456,7 +459,7 @@ async def test_a_delete_cancels_what_runs_and_removes_rows_and_files(service: Se
     files = service.files()
 
     answer = await service.http.delete(f"/api/topics/{topic_id}")
-    with trio.fail_after(1):
+    with trio.fail_after(5):
         await call.gone.wait()
 
     tables = ("topics", "generations", "artifacts", "messages", "checkpoints")

@@ -27,10 +27,9 @@ from app.store import open_database
 from tests.claude import Call, Ending, FakeClaude, Script
 from tests.conftest import Start
 from tests.process import ROOT, Server, serving, started
-from tests.service import ADMIN_TOKEN, Service, http_client, settings_for
+from tests.service import ADMIN_TOKEN, GRACE_SECONDS, Service, http_client, settings_for
 
 SIGN_IN = re.compile(r"Sign in as 'admin' with this access token, shown only now: (\S+)\n")
-STOP_SECONDS = 3.0
 
 Serve = Callable[..., Result]
 
@@ -203,7 +202,7 @@ async def test_a_signal_ends_it_with_0_whoever_is_connected(server: Server, numb
         server.process.send(number)
         assert await server.process.wait() == 0
 
-    assert trio.current_time() - began < STOP_SECONDS
+    assert trio.current_time() - began < GRACE_SECONDS
     assert [answer.status_code for answer in answers] == [304]
     assert f"Stopping after {number.name}" in server.process.errors
     assert "Traceback" not in server.process.errors
@@ -212,7 +211,7 @@ async def test_a_signal_ends_it_with_0_whoever_is_connected(server: Server, numb
 async def test_a_signal_in_the_middle_of_the_start_ends_it_cleanly(settings: Callable[..., Settings]) -> None:
     config = load_config(None, "127.0.0.1:0")
 
-    with trio.fail_after(STOP_SECONDS):
+    with trio.fail_after(GRACE_SECONDS):
         await serve_until_signal(settings(admin_token=""), config, lambda _: signal.raise_signal(signal.SIGTERM))
 
 
@@ -270,7 +269,7 @@ async def test_a_drain_takes_no_longer_than_the_setting_says(start: Start) -> No
         began = trio.current_time()
         await service.shut_down()
 
-        assert 0.5 <= trio.current_time() - began < 0.5 + STOP_SECONDS
+        assert 0.5 <= trio.current_time() - began < 0.5 + GRACE_SECONDS
         assert await service.rows("SELECT status FROM generations") == [{"status": "queued"}]
 
 

@@ -321,7 +321,7 @@ async def test_a_database_locked_by_another_process_fails_in_time_and_works_agai
         meanwhile = await store.read(notes)
     await store.write(add, "in time")
 
-    assert BUSY_SECONDS * 0.9 < took < BUSY_SECONDS * 2
+    assert BUSY_SECONDS * 0.9 < took < BUSY_SECONDS + 5
     assert meanwhile == []
     assert notes_of_file(path) == ["in time"]
 
@@ -331,11 +331,11 @@ async def test_whoever_waits_behind_a_lock_is_told_together(store: Store, path: 
 
     with locked(path):
         began = trio.current_time()
-        came = await outcomes(store, *[partial(add, text=str(number)) for number in range(9)])
+        came = await outcomes(store, *[partial(add, text=str(number)) for number in range(30)])
         took = trio.current_time() - began
 
-    assert came == [DatabaseFailed] * 9
-    assert took < 1.0  # the first waits alone, the others with each other: 0.4
+    assert came == [DatabaseFailed] * 30
+    assert took < 30 * 0.2 * 0.9  # the first waits alone, the others with each other: 0.4
 
 
 async def test_a_full_disk_fails_one_write_and_not_its_neighbours_and_works_again(store: Store, path: Path) -> None:

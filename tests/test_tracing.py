@@ -106,7 +106,7 @@ async def test_a_collector_that_does_not_answer_holds_up_neither_a_report_nor_th
         assert (await service.ended(topic_id))["status"] == "completed"
         began = trio.current_time()
 
-    assert trio.current_time() - began < FLUSH_SECONDS + 1
+    assert trio.current_time() - began < FLUSH_SECONDS + 5  # the collector would be waited for for 10
 
 
 async def test_without_an_endpoint_there_is_nothing_of_it(service: Service) -> None:

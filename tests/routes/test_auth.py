@@ -275,7 +275,7 @@ async def test_a_token_in_use_that_expires_is_refused_a_second_later(service: Se
                 pass
 
     problem(answer, 401, "unauthorized")
-    assert trio.current_time() - began < 1 + MEMORY_SECONDS + 1
+    assert trio.current_time() - began < 1 + MEMORY_SECONDS + 5
 
 
 async def test_a_token_in_use_that_is_revoked_from_outside_is_refused_a_second_later(
@@ -290,4 +290,4 @@ async def test_a_token_in_use_that_is_revoked_from_outside_is_refused_a_second_l
             pass
 
     problem(answer, 401, "unauthorized")
-    assert trio.current_time() - began < MEMORY_SECONDS + 1
+    assert trio.current_time() - began < MEMORY_SECONDS + 5

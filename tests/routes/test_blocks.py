@@ -25,7 +25,7 @@ from tests.claude import Fault, Script, continuing
 from tests.conftest import Start
 from tests.events import BlockReader, Event, block_reader, status_reader
 from tests.exposition import scrape, value
-from tests.reports import plan, report, sentences, status_when, whole, writing
+from tests.reports import plan, report, sentences, whole, writing
 from tests.routes.client import pointers, problem
 from tests.routes.streams import names
 from tests.routes.test_events import ForgetfulStore
@@ -304,7 +304,7 @@ async def test_the_blocks_of_sections_come_in_order(start: Start) -> None:
         async with reader.connected():
             await reader.until("status")
             await service.generate(topic_id, mode="sections")
-            await status_when(service, topic_id, lambda status: status["sections_done"] == 5)
+            await service.wait_for(topic_id, lambda status: status["sections_done"] == 5)
             await reader.until_block(whole("Title", 6).index("## Part 3"))
             go.set()
             await reader.rest()

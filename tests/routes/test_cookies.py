@@ -92,7 +92,7 @@ async def test_a_session_that_ends_from_outside_is_refused_a_second_later(servic
                 pass
 
     problem(answer, 401, "unauthorized")
-    assert trio.current_time() - began < MEMORY_SECONDS + 1
+    assert trio.current_time() - began < MEMORY_SECONDS + 5
 
 
 async def test_a_poll_that_comes_again_is_answered_at_once_until_its_session_ends(service: Service) -> None:

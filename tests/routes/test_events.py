@@ -25,10 +25,10 @@ from app.threads import Threads
 from tests.claude import BEFORE_HEADERS, BEFORE_MESSAGE, Fault, Script, continuing
 from tests.conftest import Start
 from tests.events import Event, Reader, list_reader, status_reader
-from tests.reports import plan, report, sentences, status_when, whole, writing
+from tests.reports import plan, report, sentences, whole, writing
 from tests.routes.client import add_token, connect, pointers, problem
 from tests.routes.streams import HALF, HEADERS, TEXT, completed, held_halfway, names, shown_halfway
-from tests.service import ADMIN_TOKEN, Service, locked_database, logged
+from tests.service import ADMIN_TOKEN, GRACE_SECONDS, Service, locked_database, logged
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -297,7 +297,7 @@ async def test_a_reader_who_is_far_behind_is_never_given_the_next_reports_text(s
         go = trio.Event()
         service.claude.default = Script(text=second, hold=go, hold_at=20)
         await service.generate(topic_id)
-        await status_when(service, topic_id, lambda status: status["characters"] > 300_000)
+        await service.wait_for(topic_id, lambda status: status["characters"] > 300_000)
         events = await reader.rest()
     one = reader.text
     go.set()
@@ -534,7 +534,7 @@ async def test_a_partial_report_of_sections_is_streamed_as_it_is_downloaded(star
         await service.generate(topic_id, mode="sections")
         reader = status_reader(service, topic_id)
         async with reader.connected():
-            await status_when(service, topic_id, lambda status: status["sections_done"] == 5)
+            await service.wait_for(topic_id, lambda status: status["sections_done"] == 5)
             await service.http.post(f"/api/topics/{topic_id}/cancel", json={"keep_partial": True})
             await reader.rest()
 
@@ -640,7 +640,7 @@ async def test_whole_sections_come_in_order_and_the_one_being_written_while_late
             await reader.until("status")
             await service.generate(topic_id, mode="sections")
             await reader.until_text(len(before))
-            await status_when(service, topic_id, lambda status: status["sections_done"] == 5)
+            await service.wait_for(topic_id, lambda status: status["sections_done"] == 5)
             late = status_reader(service, topic_id)
             async with late.connected():
                 await late.until_text(len(reader.text))
@@ -656,22 +656,20 @@ async def test_whole_sections_come_in_order_and_the_one_being_written_while_late
 
 
 @pytest.mark.parametrize("opened", ["before", "in the lull"])
-async def test_text_written_just_before_claude_falls_silent_is_shown_within_a_second(
-    service: Service, opened: str
-) -> None:
+async def test_text_written_just_before_claude_falls_silent_is_shown(service: Service, opened: str) -> None:
     go, topic_id = trio.Event(), await service.topic()
     service.claude.default = Script(text=TEXT, hold=go, hold_at=20)
     reader = status_reader(service, topic_id)
     if opened == "in the lull":
         await service.generate(topic_id)
         await (await service.claude.next_call()).held.wait()
-        await status_when(service, topic_id, lambda status: status["characters"] == len(HALF))
+        await service.wait_for(topic_id, lambda status: status["characters"] == len(HALF))
     async with reader.connected():
         await reader.until("status")
         if opened == "before":
             await service.generate(topic_id)
             await (await service.claude.next_call()).held.wait()
-        with trio.fail_after(1):
+        with trio.fail_after(5):
             await reader.until_text(len(HALF))
 
     assert reader.text == HALF
@@ -884,8 +882,8 @@ async def test_fifty_open_streams_are_told_and_do_not_hold_up_the_stop(start: St
 
     assert ends == ["draining"] * 51
     assert late_ends == ["draining", "done", "draining"]
-    assert told_after < 2
-    assert trio.current_time() - began < 2
+    assert told_after < GRACE_SECONDS
+    assert trio.current_time() - began < GRACE_SECONDS
 
 
 class ForgetfulStore(Store):

@@ -403,7 +403,7 @@ async def test_cancel_answers_202_with_the_status_and_closes_the_call(service: S
 
     answer = await service.http.post(f"/api/topics/{topic_id}/cancel")
 
-    with trio.fail_after(1):
+    with trio.fail_after(5):
         await call.gone.wait()
     assert answer.status_code == 202
     assert answer.json()["data"]["status"] == "cancelled"

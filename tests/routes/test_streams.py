@@ -139,7 +139,7 @@ async def test_a_reader_over_http2_who_opens_no_window_is_dropped_and_catches_up
             for _ in range(3):  # of the buffers in between each may take one more piece
                 await wait_all_tasks_blocked(0.02)
                 clock.jump(GuardedTCPServer.SEND_SECONDS)
-            with trio.fail_after(1):
+            with trio.fail_after(5):
                 await left.wait()
     late = status_reader(service, topic_id)
     await late.visit()
