@@ -16,7 +16,7 @@ from tests.claude import FakeClaude
 from tests.service import ADMIN_TOKEN, Service, http_client, settings_for
 
 ROOT = Path(__file__).parent.parent
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 90
 NONE: Mapping[str, str] = {}
 SERVING = frozenset({"serve", "bench", "chaos", "app.bench"})
 """What runs servers: they are to be as fast as they are, so their coverage is not measured."""
