@@ -26,8 +26,8 @@ def nobody_logged_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def blocked() -> Iterator[list[str]]:
-    """Gather the steps that held the loop up, and fail the test for any: outside of Trio, whose groups of exceptions
-    would hide from `--only-rerun` what it looks for."""
+    """Gather what held the loop up or took longer than is promised, and fail the test for any: outside of Trio, whose
+    groups of exceptions would hide from `--only-rerun` what it looks for."""
     steps: list[str] = []
     yield steps
     assert not steps, f"the loop was blocked by {steps}"

@@ -501,7 +501,7 @@ async def test_an_end_that_was_asked_for_holds_across_a_kill(
     start: Start, tmp_path: Path, claude: FakeClaude, mode: str
 ) -> None:
     left = tmp_path / "what a kill leaves"
-    async with start(**QUICK) as service:
+    async with start(**QUICK | {"checkpoint_seconds": 3600}) as service:  # the end itself keeps the text
         topic_id, calls = await begun(service, mode)
         service.claude.default = writing(base=holding(BEFORE_HEADERS))
         await cancel(service, topic_id, mode="finish")
