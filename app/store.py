@@ -52,7 +52,8 @@ class Store:
     - A write that was handed in is carried out whatever happens to its caller, who is told what came of it: a
       cancellation is delivered at the caller's next checkpoint. It waits for at most the transaction that runs and
       its own.
-    - Reads neither wait for writes nor hold them up, and see the last commit.
+    - Reads neither wait for writes nor hold them up. Each sees the last commit as it began, and sees it to its end:
+      all of its statements read one moment.
     - A database that is locked, read-only or full raises DatabaseFailed; the store works again when it does.
 
     Invariants: one writer connection, used under one lock; a reader connection is used by one thread at a time.
@@ -120,7 +121,8 @@ class Store:
         with _failures():
             db = self._readers.pop() if self._readers else _connect(self._path, "PRAGMA query_only = ON;")
             try:
-                result = query(db)
+                with db.atomic():  # one snapshot: what is deleted between two statements is there for both, or neither
+                    result = query(db)
             except BaseException:
                 db.conn.close()  # a statement that was left half read would show every later reader an old commit
                 raise

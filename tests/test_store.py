@@ -275,6 +275,30 @@ async def test_a_read_does_not_wait_for_a_write_and_sees_the_last_commit(store: 
     assert await store.read(notes) == ["before", "held"]
 
 
+async def test_all_statements_of_a_read_see_one_moment(store: Store) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def read_twice(db: Database) -> tuple[list[str], list[str]]:
+        first = notes(db)
+        begun.set()
+        assert go.wait(30)
+        return first, notes(db)
+
+    async def write_meanwhile() -> None:
+        assert await trio.to_thread.run_sync(begun.wait, 30)
+        with trio.fail_after(5):
+            await store.write(add, "meanwhile")
+        go.set()
+
+    await store.write(add, "before")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(write_meanwhile)
+        seen = await store.read(read_twice)
+
+    assert seen == (["before"], ["before"])
+    assert await store.read(notes) == ["before", "meanwhile"]
+
+
 async def test_a_write_does_not_wait_for_reads_however_many(store: Store, path: Path) -> None:
     go = threading.Event()
     async with trio.open_nursery() as nursery:

@@ -44,13 +44,9 @@ def latest_generation(db: Database, topic_id: TopicId) -> Generation | None:
 
 
 def topic_and_latest(db: Database, topic_id: TopicId) -> tuple[Topic, Generation | None] | None:
-    """Return a topic with its latest generation.
-
-    The generation is looked for first: a topic that is deleted in between is gone, and not taken for a fresh one.
-    """
-    generation = latest_generation(db, topic_id)
+    """Return a topic with its latest generation."""
     topic = topics.topic(db, topic_id)
-    return None if topic is None else (topic, generation)
+    return None if topic is None else (topic, latest_generation(db, topic_id))
 
 
 def list_with_latest(

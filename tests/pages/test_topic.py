@@ -370,3 +370,25 @@ async def test_hostile_markdown_shows_as_text(service: Service, claude: FakeClau
     assert not [link for link in report.all("a") if link.attributes.get("href", "").startswith("javascript")]
     assert "{{ 7 * 7 }}" in report.text
     assert "alert(1)" in report.text
+
+
+async def test_a_page_of_a_topic_that_is_deleted_meanwhile_is_there_or_a_404(
+    service: Service, browser: Browser
+) -> None:
+    topic_id = await service.topic("A topic", plan=PLAN)
+    await service.generate(topic_id)
+    await service.ended(topic_id)
+    paths = [f"/topics/{topic_id}{what}" for what in ("", "/versions/1", "/write", "/start-over", "/delete")]
+    answers: dict[str, list[int]] = {path: [] for path in paths}
+
+    async def read(path: str) -> None:
+        while not answers[path] or answers[path][-1] == 200:
+            answers[path].append((await browser.get(path)).status_code)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for path in paths:
+                nursery.start_soon(read, path)
+            await service.http.delete(f"/api/topics/{topic_id}")
+
+    assert {path: codes[-1] for path, codes in answers.items()} == dict.fromkeys(paths, 404)

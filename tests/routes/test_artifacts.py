@@ -278,16 +278,21 @@ async def test_a_report_whose_file_is_gone_is_a_410_that_is_logged(
     assert record.getMessage().startswith("The file of artifact=1 topic=1 is gone")
 
 
-async def test_a_report_whose_topic_is_deleted_meanwhile_is_a_404(service: Service, report: str) -> None:
-    answers: list[int] = []
+async def test_whatever_is_read_of_a_topic_that_is_deleted_meanwhile_is_there_or_a_404(
+    service: Service, report: str
+) -> None:
+    of_topic = ("", "/status", "/status/stream?text=1", "/blocks", "/messages", "/artifacts", "/generations")
+    paths = [f"/api/topics/1{what}" for what in of_topic] + [report, report.removesuffix("/download")]
+    answers: dict[str, list[int]] = {path: [] for path in paths}
 
-    async def download() -> None:
-        while not answers or answers[-1] == 200:
-            answers.append((await service.http.get(report)).status_code)
+    async def read(path: str) -> None:
+        while not answers[path] or answers[path][-1] == 200:
+            answers[path].append((await service.http.get(path)).status_code)
 
-    async with trio.open_nursery() as nursery:
-        for _ in range(4):
-            nursery.start_soon(download)
-        await service.http.delete("/api/topics/1")
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for path in paths:
+                nursery.start_soon(read, path)
+            await service.http.delete("/api/topics/1")
 
-    assert set(answers) <= {200, 404}
+    assert {path: codes[-1] for path, codes in answers.items()} == dict.fromkeys(paths, 404)
