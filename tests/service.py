@@ -12,6 +12,7 @@ import httpx2
 import trio
 
 from app.directory import DATABASE, REPORTS
+from app.errors import Problem
 from app.server import load_config, serve
 from app.settings import Settings, load_settings
 from tests.claude import FakeClaude
@@ -135,15 +136,17 @@ async def locked_database(data_dir: Path) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def running(claude: FakeClaude, settings: Settings) -> AsyncIterator[Service]:
-    """Run the service for as long as the block lasts, unless it is shut down before."""
+    """Run the service for as long as the block lasts, unless it is shut down before; none of its answers is a bug's."""
     async with http_client({"Authorization": f"Bearer {ADMIN_TOKEN}"}) as http:
         service = Service("", settings, claude, http)
 
-        async with trio.open_nursery() as nursery:
-            (service.url,) = await nursery.start(_serve, service)
-            http.base_url = httpx2.URL(service.url)
-            yield service
-            service.stop.set()
+        with _bugs_of_answers() as bugs:
+            async with trio.open_nursery() as nursery:
+                (service.url,) = await nursery.start(_serve, service)
+                http.base_url = httpx2.URL(service.url)
+                yield service
+                service.stop.set()
+        assert not bugs, bugs
 
 
 async def _serve(service: Service, *, task_status: trio.TaskStatus[list[str]]) -> None:  # noqa: ASYNC128
@@ -159,6 +162,24 @@ async def _serve(service: Service, *, task_status: trio.TaskStatus[list[str]]) -
         await serve(service.settings, config, None, wait_for_stop, task_status=task_status)
     finally:
         service.stopped.set()
+
+
+@contextmanager
+def _bugs_of_answers() -> Iterator[list[str]]:
+    """Gather the requests that failed with what nobody expected, where no test may look at the answer."""
+    bugs: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.exc_info and not isinstance(record.exc_info[1], Problem):
+                bugs.append(f"{record.getMessage()}: {record.exc_info[1]!r}")
+
+    logger, listener = logging.getLogger("longhand.problems"), Listener()
+    logger.addHandler(listener)
+    try:
+        yield bugs
+    finally:
+        logger.removeHandler(listener)
 
 
 @contextmanager
