@@ -8,7 +8,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from app import __version__
-from app.errors import LonghandError, StartError, expected
+from app.causes import expected
+from app.errors import LonghandError, StartError
 from app.terminal.codes import exit_codes
 
 LATER = {

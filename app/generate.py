@@ -9,9 +9,10 @@ from anyio import Semaphore, create_task_group, move_on_after
 from opentelemetry.trace import Tracer
 
 from app import logs
+from app.causes import failure_of, leaves
 from app.claude import Claude
 from app.draft import Draft, report_text, unkept_pieces
-from app.errors import ClaudeStream, Refused, Superseded, failure_of, leaves
+from app.errors import ClaudeStream, Refused, Superseded
 from app.files import Files
 from app.gate import Gate
 from app.job import Job, count_end

@@ -20,7 +20,7 @@ from hypercorn.trio.tcp_server import TCPServer
 from trio.lowlevel import checkpoint
 
 from app.again import LastRequest, Reply, encode
-from app.errors import leaves
+from app.causes import leaves
 from app.idle import IdleTimer
 from app.inbox import GuardedTaskGroup
 

@@ -18,7 +18,8 @@ from trio.lowlevel import checkpoint
 
 from app import connections, guard, protocols
 from app.addresses import Trusted
-from app.errors import StartError, expected
+from app.causes import expected
+from app.errors import StartError
 from app.main import create_app
 from app.settings import Settings
 from app.state import Announce

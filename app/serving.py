@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 import trio
 
-from app.errors import StartError, expected
+from app.causes import expected
+from app.errors import StartError
 from app.main import log_of
 from app.options import DATA_DIR, settings_of
 from app.server import load_config, serve_until_signal

@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.access import Access, Sessions
+from app.causes import leaves
 from app.claude import open_claude
 from app.directory import DATABASE, REPORTS, hold_directory
-from app.errors import DatabaseFailed, Problem, StartError, leaves
+from app.errors import DatabaseFailed, Problem, StartError
 from app.files import Files
 from app.gate import Gate
 from app.generate import Tools

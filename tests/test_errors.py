@@ -1,6 +1,5 @@
-"""The table of failures: what API.md says of each, and which row a given exception belongs to."""
+"""The table of failures: what API.md says of each."""
 
-import sqlite3
 from collections.abc import Iterator
 from itertools import chain
 
@@ -31,8 +30,6 @@ from app.errors import (
     StartError,
     TooManyGenerations,
     Unauthorized,
-    expected,
-    failure_of,
 )
 
 FAILURES = [
@@ -104,45 +101,3 @@ def test_problems_carry_what_the_api_promises_beside_the_sentence() -> None:
 
 def test_wrong_settings_end_the_process_with_2_and_any_other_start_error_with_1() -> None:
     assert (SettingsError.exit_code, StartError.exit_code) == (2, 1)
-
-
-@pytest.mark.parametrize(
-    ("error", "failure"),
-    [
-        *[(row[0], type(row[0])) for row in FAILURES],
-        (TimeoutError(), ClaudeTimeout),  # an OSError as well
-        (ConnectionResetError(), FileSystemFailed),
-        (PermissionError(13, "Permission denied"), FileSystemFailed),
-        (sqlite3.OperationalError("no such column"), DatabaseFailed),
-        (sqlite3.IntegrityError(), DatabaseFailed),
-        (ValueError("a bug"), Internal),
-        (ExceptionGroup("", [ExceptionGroup("", [TimeoutError()])]), ClaudeTimeout),
-        (ExceptionGroup("", [Refused(), OSError()]), Refused),
-        (BaseExceptionGroup("", [KeyboardInterrupt(), OSError()]), Internal),
-    ],
-    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else value.__name__,
-)
-def test_every_exception_belongs_to_a_row(error: BaseException, failure: type[Failure]) -> None:
-    found = failure_of(error)
-
-    assert type(found) is failure
-    assert found is error or not isinstance(error, Failure)
-
-
-def test_an_unexpected_exception_is_told_by_its_own_message_or_by_its_name() -> None:
-    assert str(failure_of(ValueError("a bug"))) == "a bug"
-    assert str(failure_of(ExceptionGroup("two", [ValueError("a bug")]))) == "a bug"
-    assert str(failure_of(AssertionError())) == "AssertionError"
-
-
-def test_the_expected_failure_is_found_in_what_was_wrapped_around_it() -> None:
-    failure = StartError("The port is taken.")
-    wrapped = RuntimeError("lifespan failed")
-    wrapped.__cause__ = ExceptionGroup("", [ValueError(), ExceptionGroup("", [failure])])
-    while_handling = RuntimeError()
-    while_handling.__context__ = wrapped
-
-    for error in (failure, wrapped, while_handling, ExceptionGroup("", [wrapped])):
-        assert expected(error) is failure
-    assert expected(ExceptionGroup("", [ValueError(), RuntimeError()])) is None
-    assert expected(None) is None

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import trio
 
+from app.causes import failure_of
 from app.claude import Claude, Listener
 from app.directory import DATABASE, REPORTS
 from app.errors import (
@@ -21,7 +22,6 @@ from app.errors import (
     FileSystemFailed,
     Internal,
     Refused,
-    failure_of,
 )
 from app.files import Files
 from app.gate import Gate

@@ -11,7 +11,7 @@ LEVELS = """
     client
     errors models phrases words again idle addresses redact metrics spans emphasis footnotes passwords agents once
     refusals markdown
-    inbox headers limiter signins forwarded logs boundaries
+    causes inbox headers limiter signins forwarded logs boundaries
     environment credentials
     settings prompts report render wire schema threads slots directory loopwatch text patience feed gate pace chunks
     saving
@@ -73,8 +73,8 @@ DOORS = {
         {"datetime", "time.time", "time.time_ns"},
         {"models", "words", "guard", "directory", "keeping", "bench", "client", "terminal"},
     ),
-    # Errors and queries only tell its exceptions apart. Keeping looks from outside, beside the store of a server.
-    "names sqlite3": ({"sqlite3"}, {"store", "people", "errors", "queries", "keeping", "bench"}),
+    # Causes and queries only tell its exceptions apart. Keeping looks from outside, beside the store of a server.
+    "names sqlite3": ({"sqlite3"}, {"store", "people", "causes", "queries", "keeping", "bench"}),
     "holds a database": ({"sqlite_utils"}, {"store", "schema", "queries", "people", "keeping"}),
 }
 """What it is called: (the names that give it away, the modules that may)."""

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import click
 
+from app.causes import leaves
 from app.client import ClientError, LonghandProblem, Unreachable
-from app.errors import leaves
 from app.terminal.codes import CONFLICT, FAILED, INTERRUPTED, LATER, NO_SERVER, NOT_ALLOWED, NOT_FOUND
 from app.terminal.words import clean
 
