@@ -12,6 +12,7 @@ import trio.testing
 
 from app.directory import REPORTS
 from tests.claude import BEFORE_HEADERS, Call, FakeClaude, Fault, Script
+from tests.fairwatch import within
 from tests.reports import (
     BRIEF,
     ENDING,
@@ -66,13 +67,16 @@ async def all_gone(calls: list[Call]) -> None:
 
 
 @pytest.mark.parametrize("mode", [SINGLE, SECTIONS])
-async def test_a_cancel_closes_every_connection_and_nothing_is_spent_after_it(start: Start, mode: str) -> None:
+async def test_a_cancel_closes_every_connection_within_a_second_and_nothing_is_spent_after_it(
+    start: Start, mode: str, blocked: list[str]
+) -> None:
     async with start(**QUICK) as service:
         script = holding()
         topic_id, calls = await begun(service, mode, script)
 
         code, status = await cancel(service, topic_id)
-        await all_gone(calls)
+        with within(1, "the end of the connections", blocked):
+            await all_gone(calls)
         rows = await ledger(service, topic_id)
         assert script.hold is not None
         script.hold.set()

@@ -1,7 +1,7 @@
 """A browser without scripts, as far as a test of pages needs one: cookies, forms, and what a page shows."""
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from html import unescape
 
@@ -65,6 +65,25 @@ class Browser:
 def text_of(answer: httpx2.Response) -> str:
     """Return what a page says, without its tags."""
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", answer.text)).split())
+
+
+async def ends_of(
+    http: httpx2.AsyncClient, paths: Iterable[str], change: Callable[[], Awaitable[object]]
+) -> dict[str, int]:
+    """Read each path over and over while a change is made, and return what each was answered with first but 200."""
+    ends: dict[str, int] = {}
+
+    async def read(path: str) -> None:
+        while (code := (await http.get(path)).status_code) == 200:
+            pass
+        ends[path] = code
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for path in paths:
+                nursery.start_soon(read, path)
+            await change()
+    return ends
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ from tests.conftest import Start
 from tests.events import status_reader
 from tests.pages.markup import Element, parse
 from tests.service import ADMIN_TOKEN, Service
-from tests.visiting import Browser, browsing
+from tests.visiting import Browser, browsing, ends_of
 
 PLAN = "## Background\n\n## Findings\n\n## Comparison\n\n## Open questions\n\n## Conclusion"
 CODES = (
@@ -379,16 +379,7 @@ async def test_a_page_of_a_topic_that_is_deleted_meanwhile_is_there_or_a_404(
     await service.generate(topic_id)
     await service.ended(topic_id)
     paths = [f"/topics/{topic_id}{what}" for what in ("", "/versions/1", "/write", "/start-over", "/delete")]
-    answers: dict[str, list[int]] = {path: [] for path in paths}
 
-    async def read(path: str) -> None:
-        while not answers[path] or answers[path][-1] == 200:
-            answers[path].append((await browser.get(path)).status_code)
+    ends = await ends_of(browser.http, paths, lambda: service.http.delete(f"/api/topics/{topic_id}"))
 
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            for path in paths:
-                nursery.start_soon(read, path)
-            await service.http.delete(f"/api/topics/{topic_id}")
-
-    assert {path: codes[-1] for path, codes in answers.items()} == dict.fromkeys(paths, 404)
+    assert ends == dict.fromkeys(paths, 404)

@@ -7,11 +7,11 @@ from urllib.parse import unquote
 
 import httpx2
 import pytest
-import trio
 
 from tests.claude import Script
 from tests.routes.client import TIME, pointers, problem
 from tests.service import Service
+from tests.visiting import ends_of
 
 TEXT = "# 전기차\n\n## 충전\n\n보고서의 본문입니다.\n"
 CONTENT = TEXT.encode()
@@ -283,16 +283,7 @@ async def test_whatever_is_read_of_a_topic_that_is_deleted_meanwhile_is_there_or
 ) -> None:
     of_topic = ("", "/status", "/status/stream?text=1", "/blocks", "/messages", "/artifacts", "/generations")
     paths = [f"/api/topics/1{what}" for what in of_topic] + [report, report.removesuffix("/download")]
-    answers: dict[str, list[int]] = {path: [] for path in paths}
 
-    async def read(path: str) -> None:
-        while not answers[path] or answers[path][-1] == 200:
-            answers[path].append((await service.http.get(path)).status_code)
+    ends = await ends_of(service.http, paths, lambda: service.http.delete("/api/topics/1"))
 
-    with trio.fail_after(30):
-        async with trio.open_nursery() as nursery:
-            for path in paths:
-                nursery.start_soon(read, path)
-            await service.http.delete("/api/topics/1")
-
-    assert {path: codes[-1] for path, codes in answers.items()} == dict.fromkeys(paths, 404)
+    assert ends == dict.fromkeys(paths, 404)

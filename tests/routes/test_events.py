@@ -25,6 +25,7 @@ from app.threads import Threads
 from tests.claude import BEFORE_HEADERS, BEFORE_MESSAGE, Fault, Script, continuing
 from tests.conftest import Start
 from tests.events import Event, Reader, list_reader, status_reader
+from tests.fairwatch import within
 from tests.reports import plan, report, sentences, whole, writing
 from tests.routes.client import add_token, connect, pointers, problem
 from tests.routes.streams import HALF, HEADERS, TEXT, completed, held_halfway, names, shown_halfway
@@ -656,7 +657,9 @@ async def test_whole_sections_come_in_order_and_the_one_being_written_while_late
 
 
 @pytest.mark.parametrize("opened", ["before", "in the lull"])
-async def test_text_written_just_before_claude_falls_silent_is_shown(service: Service, opened: str) -> None:
+async def test_text_written_just_before_claude_falls_silent_is_shown_within_a_second(
+    service: Service, opened: str, blocked: list[str]
+) -> None:
     go, topic_id = trio.Event(), await service.topic()
     service.claude.default = Script(text=TEXT, hold=go, hold_at=20)
     reader = status_reader(service, topic_id)
@@ -669,7 +672,7 @@ async def test_text_written_just_before_claude_falls_silent_is_shown(service: Se
         if opened == "before":
             await service.generate(topic_id)
             await (await service.claude.next_call()).held.wait()
-        with trio.fail_after(5):
+        with within(1, "the text", blocked), trio.fail_after(30):
             await reader.until_text(len(HALF))
 
     assert reader.text == HALF
